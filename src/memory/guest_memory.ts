@@ -1,0 +1,125 @@
+// Data plane: from guest addresses to bytes.
+/**
+ * @module
+ */
+import { assert } from "../assert.ts";
+import { Region, type RegionLayout } from "./region.ts";
+
+export type { RegionLayout } from "./region.ts";
+
+/** The regions of one generation of guest memory. Structured-cloneable. */
+export interface MemoryLayout {
+  /** Grows with every change of the memory table. */
+  generation: number;
+  /** In any order; they do not overlap. */
+  regions: RegionLayout[];
+}
+
+/**
+ * The memory of a guest. It borrows what a `MemoryTable` mapped, perhaps on
+ * another thread, and must not be used once that is unmapped.
+ */
+export class GuestMemory {
+  /** That of its layout. */
+  readonly generation: number;
+  /** By ascending guest address. */
+  readonly regions: readonly Region[];
+  /** The views of `regions`. */
+  readonly views: readonly DataView<ArrayBuffer>[];
+  /** The guest addresses of `regions`; one 0 where there are none. */
+  readonly starts: Float64Array;
+  /** The sizes of `regions` in bytes; one 0 where there are none. */
+  readonly sizes: Float64Array;
+  /** The addresses of `regions` in this process. */
+  readonly hostAddresses: Float64Array;
+  /** An index into `regions`: where something was found last. */
+  foundRegion = 0;
+  /** Bytes from the start of that region: what was found last. */
+  foundOffset = 0;
+
+  /**
+   * Makes the memory of `layout`, over `buffers` (one a region, in the same
+   * order) where they are given, else over borrowed memory.
+   */
+  constructor(layout: MemoryLayout, buffers?: readonly ArrayBuffer[]) {
+    this.generation = layout.generation;
+    this.regions = layout.regions
+      .map((region, index) => new Region(region, buffers?.[index]))
+      .sort((a, b) => a.guestAddress - b.guestAddress);
+    this.views = this.regions.map((region) => region.view);
+    const capacity = Math.max(1, this.regions.length);
+    this.starts = new Float64Array(capacity);
+    this.sizes = new Float64Array(capacity);
+    this.hostAddresses = new Float64Array(capacity);
+    let end = 0;
+    for (const [index, region] of this.regions.entries()) {
+      assert(region.guestAddress >= end, "regions of memory do not overlap");
+      end = region.guestAddress + region.size;
+      this.starts[index] = region.guestAddress;
+      this.sizes[index] = region.size;
+      this.hostAddresses[index] = region.hostAddress;
+    }
+  }
+
+  /**
+   * This memory is no longer used: empties all views of it, also those that
+   * others made. One that is used by mistake then finds nothing, instead of a
+   * segmentation fault once the memory is unmapped.
+   */
+  forget(): void {
+    for (const region of this.regions) region.forget();
+  }
+
+  /**
+   * Finds the `size` bytes at `guestAddress`: true where all of them lie in one
+   * region, which `foundRegion` and `foundOffset` then tell. The end of a
+   * region is not in it, so that 0 bytes are found only where one byte would
+   * be. Where it is false, what was found before stays.
+   */
+  locate(guestAddress: number, size: number): boolean {
+    let region = this.foundRegion;
+    let offset = guestAddress - this.starts[region]!;
+    if (!(offset >= 0 && offset < this.sizes[region]!)) {
+      region = this.regionAt(guestAddress);
+      if (region < 0) return false;
+      offset = guestAddress - this.starts[region]!;
+    }
+    if (!(size <= this.sizes[region]! - offset)) return false;
+    this.foundRegion = region;
+    this.foundOffset = offset;
+    return true;
+  }
+
+  /** The index of the region that holds the byte at `guestAddress`, or -1. */
+  regionAt(guestAddress: number): number {
+    const starts = this.starts;
+    let low = 0;
+    let high = starts.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if (starts[middle]! <= guestAddress) low = middle;
+      else high = middle - 1;
+    }
+    const offset = guestAddress - starts[low]!;
+    return offset >= 0 && offset < this.sizes[low]! ? low : -1;
+  }
+
+  /**
+   * Copies the bytes at `guestAddress` into the first `size` of `target`, over
+   * the borders of adjacent regions. False where some are in no region: then
+   * `target` holds a part of them.
+   */
+  read(guestAddress: number, target: Uint8Array, size: number): boolean {
+    let done = 0;
+    while (done < size) {
+      const region = this.regionAt(guestAddress + done);
+      if (region < 0) return false;
+      const offset = guestAddress + done - this.starts[region]!;
+      const piece = Math.min(size - done, this.sizes[region]! - offset);
+      const source = this.regions[region]!.bytes;
+      target.set(source.subarray(offset, offset + piece), done);
+      done += piece;
+    }
+    return true;
+  }
+}
