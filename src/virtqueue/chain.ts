@@ -1,0 +1,145 @@
+// Data plane: a chain of descriptors.
+/**
+ * @module
+ */
+import type { GuestMemory } from "../memory/guest_memory.ts";
+import { Reader } from "./reader.ts";
+import { Segments } from "./segments.ts";
+import { Writer } from "./writer.ts";
+
+/** A chain is at most this many bytes (virtio 1.3 §2.7.5.2). */
+const CHAIN_SIZE_MAX = 0x1_0000_0000;
+
+/**
+ * One request of the driver: device-readable bytes followed by device-writable
+ * ones. A ring gathers descriptors into it (`begin`, `gathered*`), then
+ * `translate` checks them against guest memory and cuts them at the borders of
+ * regions. What the device sees is a private copy: the driver can no longer
+ * change it. Valid until the next pop.
+ */
+export class Chain {
+  /** The descriptor it starts at, which `push` gives back. */
+  head = 0;
+  /** How many segments there are, the readable ones first. */
+  segmentCount = 0;
+  /** How many of the segments are readable. */
+  readableCount = 0;
+  /** Its device-readable bytes. */
+  readonly reader: Reader;
+  /** Its device-writable bytes. */
+  readonly writer: Writer;
+  /** The region of each segment, an index into `GuestMemory.regions`. */
+  readonly regions: Uint16Array;
+  /** Where each segment starts in its region, in bytes. */
+  readonly offsets: Float64Array;
+  /** The size of each segment in bytes, never 0. */
+  readonly sizes: Uint32Array;
+  /** Descriptors that a ring may gather. */
+  readonly limit: number;
+  /** Guest addresses of the descriptors gathered. */
+  readonly gatheredAddresses: Float64Array;
+  /** Sizes of the descriptors gathered, none of them 0. */
+  readonly gatheredSizes: Uint32Array;
+  /** How many descriptors were gathered. */
+  gatheredCount = 0;
+  /** How many of them are readable; they come first. */
+  gatheredReadable = 0;
+  readonly #segments: Segments;
+  /** The region where the last descriptor was found. */
+  #region = 0;
+
+  /** A chain of at most `limit` descriptors in `memory`. */
+  constructor(limit: number, memory: GuestMemory) {
+    this.limit = limit;
+    this.gatheredAddresses = new Float64Array(limit);
+    this.gatheredSizes = new Uint32Array(limit);
+    const segments = new Segments(2 * limit, memory);
+    this.#segments = segments;
+    this.regions = segments.regions;
+    this.offsets = segments.offsets;
+    this.sizes = segments.sizes;
+    this.reader = new Reader(segments);
+    this.writer = new Writer(segments);
+  }
+
+  /** The memory it is in. */
+  get memory(): GuestMemory {
+    return this.#segments.memory;
+  }
+
+  /** Goes on in `memory`; what was popped before is no longer valid. */
+  setMemory(memory: GuestMemory): void {
+    this.#segments.memory = memory;
+    this.#region = 0;
+  }
+
+  /**
+   * Turns what was gathered into segments and aims reader and writer. False
+   * where a byte is in no region, where it is more than 2^32 bytes in all, or
+   * where regions cut it into more segments than there is room for.
+   */
+  translate(): boolean {
+    const { memory, regions, offsets, sizes } = this.#segments;
+    const addresses = this.gatheredAddresses;
+    const lengths = this.gatheredSizes;
+    const total = this.gatheredCount;
+    const readable = this.gatheredReadable;
+    let region = this.#region;
+    let start = memory.starts[region]!;
+    let regionSize = memory.sizes[region]!;
+    let count = 0;
+    let readableCount = 0;
+    let bytes = 0;
+    let readableBytes = 0;
+    for (let i = 0; i < total; i++) {
+      const size = lengths[i]!;
+      const offset = addresses[i]! - start;
+      if (offset >= 0 && size <= regionSize - offset) {
+        if (count === regions.length) return false;
+        regions[count] = region;
+        offsets[count] = offset;
+        sizes[count++] = size;
+      } else {
+        count = this.#cut(i, count);
+        if (count < 0) return false;
+        region = this.#region;
+        start = memory.starts[region]!;
+        regionSize = memory.sizes[region]!;
+      }
+      bytes += size;
+      if (i + 1 === readable) {
+        readableCount = count;
+        readableBytes = bytes;
+      }
+    }
+    if (bytes > CHAIN_SIZE_MAX) return false;
+    this.segmentCount = count;
+    this.readableCount = readableCount;
+    this.reader.aim(0, readableCount, readableBytes);
+    this.writer.aim(readableCount, count, bytes - readableBytes);
+    return true;
+  }
+
+  /**
+   * Makes segments, from `count` on, of descriptor `index`, which is not in
+   * the region of the last one or goes over its end. The new count, or -1.
+   */
+  #cut(index: number, count: number): number {
+    const { memory, regions, offsets, sizes, capacity } = this.#segments;
+    let address = this.gatheredAddresses[index]!;
+    let rest = this.gatheredSizes[index]!;
+    while (rest > 0) {
+      const region = memory.regionAt(address);
+      if (region < 0 || count === capacity) return -1;
+      const offset = address - memory.starts[region]!;
+      const size = Math.min(rest, memory.sizes[region]! - offset);
+      regions[count] = region;
+      offsets[count] = offset;
+      sizes[count++] = size;
+      address += size;
+      rest -= size;
+      this.#region = region;
+    }
+    return count;
+  }
+}

@@ -1,0 +1,72 @@
+// Data plane: the split ring in memory.
+/**
+ * Constants keep the spelling of virtio 1.3 §2.7. Sizes and alignments are in
+ * bytes; all fields are little-endian.
+ *
+ * @module
+ */
+
+/** The largest split ring, in entries (§2.7). */
+export const QUEUE_SIZE_MAX = 32768;
+
+/** The chain goes on at `next` (§2.7.5). */
+export const VIRTQ_DESC_F_NEXT = 1;
+/** The device writes the buffer (otherwise it reads it). */
+export const VIRTQ_DESC_F_WRITE = 2;
+/** The buffer holds a table of descriptors (§2.7.5.3). */
+export const VIRTQ_DESC_F_INDIRECT = 4;
+/** The driver wants no calls; only without EVENT_IDX (§2.7.6). */
+export const VIRTQ_AVAIL_F_NO_INTERRUPT = 1;
+/** The device wants no kicks; only without EVENT_IDX (§2.7.8). */
+export const VIRTQ_USED_F_NO_NOTIFY = 1;
+
+/** Bytes of one descriptor: address, size, flags, next. */
+export const DESCRIPTOR_SIZE = 16;
+/** The descriptor table starts at a multiple of this (§2.7). */
+export const DESCRIPTOR_ALIGNMENT = 16;
+/** The available ring starts at a multiple of this. */
+export const AVAIL_ALIGNMENT = 2;
+/** The used ring starts at a multiple of this. */
+export const USED_ALIGNMENT = 4;
+
+// Fields of the two rings, as indexes into an array of 16-bit words.
+
+/** `flags` of either ring. */
+export const RING_FLAGS = 0;
+/** `idx` of either ring. */
+export const RING_INDEX = 1;
+/** The first head of the available ring. */
+export const AVAIL_RING = 2;
+/** The first element of the used ring, in 32-bit words: `id`, then `len`. */
+export const USED_RING_WORD = 1;
+
+/** Bytes of the descriptor table of a ring of `size` entries. */
+export function descriptorAreaSize(size: number): number {
+  return DESCRIPTOR_SIZE * size;
+}
+
+/** Bytes of the available ring, `used_event` only where it is negotiated. */
+export function driverAreaSize(size: number, eventIndex: boolean): number {
+  return 4 + 2 * size + (eventIndex ? 2 : 0);
+}
+
+/** Bytes of the used ring, `avail_event` only where it is negotiated. */
+export function deviceAreaSize(size: number, eventIndex: boolean): number {
+  return 4 + 8 * size + (eventIndex ? 2 : 0);
+}
+
+/** Where `used_event` is in the available ring, in 16-bit words. */
+export function usedEventIndex(size: number): number {
+  return AVAIL_RING + size;
+}
+
+/** Where `avail_event` is in the used ring, in 16-bit words. */
+export function availEventIndex(size: number): number {
+  return 2 + 4 * size;
+}
+
+/** Whether `size` is one that a split ring can have. */
+export function isQueueSize(size: number): boolean {
+  return Number.isInteger(size) && size >= 1 && size <= QUEUE_SIZE_MAX &&
+    (size & (size - 1)) === 0;
+}

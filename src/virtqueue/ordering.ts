@@ -1,0 +1,35 @@
+// Data plane: memory ordering between device and driver.
+/**
+ * Plain loads and stores of typed arrays have no order that another processor
+ * must see. Only the fields that hand over work go through these two; what lies
+ * around them is plain. Both are sequentially consistent (`Atomics` works on
+ * memory that is not a SharedArrayBuffer), which gives the third barrier that
+ * rings need: a `release` followed by an `acquire` is a full fence, so "publish,
+ * then look whether the other side waits" never misses, on either side.
+ *
+ * An `Atomics` call costs as much as a chain of descriptors: one a batch.
+ *
+ * @module
+ */
+
+/**
+ * Loads `words[index]`; no later access happens before it. Pairs with the
+ * driver's `virtio_wmb` before it stores `avail.idx`, and, after a `release`
+ * of ours, with its `virtio_mb` between storing an index and reading the
+ * device's wish for a notification.
+ */
+export function acquire(words: Uint16Array, index: number): number {
+  return Atomics.load(words, index);
+}
+
+/**
+ * Stores `value` in `words[index]`; no earlier access happens after it. Pairs
+ * with the driver's `virtio_rmb` after it loads `used.idx`.
+ */
+export function release(
+  words: Uint16Array,
+  index: number,
+  value: number,
+): void {
+  Atomics.store(words, index, value);
+}

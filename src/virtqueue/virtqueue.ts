@@ -1,0 +1,81 @@
+/**
+ * A live ring, whatever its kind.
+ *
+ * @module
+ */
+import type { GuestMemory } from "../memory/guest_memory.ts";
+import type { Chain } from "./chain.ts";
+
+/** A ring as it is to be run. Structured-cloneable. */
+export interface VirtqueueConfig {
+  /** Of the ring in its device, from 0. */
+  index: number;
+  /** Entries. */
+  size: number;
+  /** The descriptor table, guest address (virtio 1.3 §2.7.5). */
+  descriptorArea: number;
+  /** The available ring, guest address (§2.7.6). */
+  driverArea: number;
+  /** The used ring, guest address (§2.7.8). */
+  deviceArea: number;
+  /** The available index to go on from, 0..65535. */
+  nextAvail: number;
+  /** VIRTIO_F_EVENT_IDX was negotiated. */
+  eventIndex: boolean;
+  /** VIRTIO_F_INDIRECT_DESC was negotiated. */
+  indirect: boolean;
+}
+
+/**
+ * The device side of a live ring. Nothing here throws whatever the driver does:
+ * a chain that is malformed is given back with 0 bytes written, a ring that is
+ * malformed breaks and stays so. Misuse by a device does throw.
+ */
+export interface Virtqueue {
+  /** Of the ring in its device, from 0. */
+  readonly index: number;
+  /** Entries. */
+  readonly size: number;
+  /** What the last successful `pop` found; valid until the next one. */
+  readonly chain: Chain;
+  /** "" while the ring is sound, afterwards the reason why it no longer is. */
+  readonly broken: string;
+  /** Chains popped and not yet pushed. */
+  readonly inFlight: number;
+  /** Chains given back unread because they were malformed. */
+  readonly malformed: number;
+  /** The available index that `pop` takes next, 0..65535. */
+  readonly nextAvail: number;
+
+  /**
+   * Takes the next chain. False when there is none, when the ring is broken,
+   * or when the driver published more than the ring holds: then the rest comes
+   * after a `flush` or, where it names a chain in flight, after its `push`.
+   */
+  pop(): boolean;
+  /**
+   * Puts the chain back that the last `pop` took, to be popped again. Called
+   * again, the one before it: as long as none of them was pushed, and nothing
+   * was given back unread in between (see `malformed`).
+   */
+  undoPop(): void;
+  /**
+   * Gives the chain at `head` back. `written` bytes, counted from the first
+   * writable one, are the driver's to read; never overstate them. The driver
+   * sees it after the next `flush`.
+   */
+  push(head: number, written: number): void;
+  /** Publishes what was pushed. True when the driver wants to be called. */
+  flush(): boolean;
+  /** Whether `pop` is worth a try. */
+  hasAvailable(): boolean;
+  /** Asks the driver for no kicks, for as long as it is polled. */
+  disableKicks(): void;
+  /** Asks the driver for kicks; true when there is something already. */
+  enableKicks(): boolean;
+  /**
+   * Goes on in `memory`, while nothing is in flight and all is flushed. False
+   * when the ring no longer fits: then it is broken.
+   */
+  setMemory(memory: GuestMemory): boolean;
+}
