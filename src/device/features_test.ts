@@ -1,0 +1,13 @@
+import { assertEquals } from "@std/assert";
+import { featureNames, RING_FEATURES } from "./features.ts";
+
+Deno.test("features are named, others counted", () => {
+  assertEquals(featureNames(0n), []);
+  assertEquals(featureNames((1n << 63n) | (1n << 9n) | RING_FEATURES), [
+    "bit 9",
+    "INDIRECT_DESC",
+    "EVENT_IDX",
+    "VERSION_1",
+    "bit 63",
+  ]);
+});
