@@ -1,0 +1,71 @@
+/**
+ * What a vhost-user session needs from the server behind it. The protocol does
+ * not know devices or threads; the server implements this.
+ *
+ * @module
+ */
+import type { MemoryLayout } from "../memory/guest_memory.ts";
+
+/** A ring as the data plane must run it. Addresses are guest addresses. */
+export interface VringStart {
+  /** Entries; a power of two for a split ring. */
+  size: number;
+  /** virtio 1.3 §2.7.5, guest address. */
+  descriptorArea: number;
+  /** The available ring (§2.7.6), guest address. */
+  driverArea: number;
+  /** The used ring (§2.7.8), guest address. */
+  deviceArea: number;
+  /** SET_VRING_BASE: the next available index, 0..65535. */
+  base: number;
+  /** The negotiated feature bits. */
+  features: bigint;
+  /** The kick eventfd, or -1: then the ring is polled. Owned by the session. */
+  kickFd: number;
+  /** The call eventfd, or -1. Owned by the session. */
+  callFd: number;
+  /** The err eventfd, or -1. Owned by the session. */
+  errFd: number;
+  /** Whether the ring is enabled at once. */
+  enabled: boolean;
+}
+
+/** The back-end as one session sees it. Rejections become NACKs. */
+export interface Backend {
+  /** Offered virtio feature bits, ring bits included, PROTOCOL_FEATURES (30) excluded. */
+  readonly features: bigint;
+  /** Rings. */
+  readonly queueCount: number;
+  /** The largest ring accepted. */
+  readonly queueSizeMax: number;
+  /** The driver accepted `features`. */
+  setFeatures(features: bigint): Promise<void>;
+  /**
+   * The memory table changed. Resolves once no thread and no request uses any
+   * memory that is not in `layout`; only then does the session unmap it.
+   * Running rings go on, re-translated; one that no longer fits breaks.
+   */
+  setMemory(layout: MemoryLayout): Promise<void>;
+  /** Starts ring `index`, which is stopped. */
+  startVring(index: number, start: VringStart): Promise<void>;
+  /** Stops ring `index` after draining it; the next available index. */
+  stopVring(index: number): Promise<number>;
+  /** Enables or disables a started ring. */
+  enableVring(index: number, enabled: boolean): Promise<void>;
+  /** Replaces the call eventfd of a started ring (-1: none) and signals it once. */
+  setCall(index: number, fd: number): Promise<void>;
+  /** Replaces the err eventfd of a started ring (-1: none). */
+  setErr(index: number, fd: number): Promise<void>;
+  /** Bytes of the config space, zero-padded, or null where the range is bad. */
+  getConfig(offset: number, size: number): Uint8Array | null;
+  /** Writes the config space; rejects on a range that can't be written. */
+  setConfig(offset: number, bytes: Uint8Array): Promise<void>;
+  /** NET_SET_MTU, 68..65535 bytes. The feature is offered where this is there. */
+  setMtu?(mtu: number): Promise<void>;
+  /** SEND_RARP for the MAC address of 6 bytes. Offered likewise. */
+  announce?(mac: Uint8Array): Promise<void>;
+  /** Virtio reset: every ring is already stopped. */
+  reset(): Promise<void>;
+  /** The session offers its way to tell the front-end of a config change, or null when it ends. */
+  onConfigChange(send: (() => void) | null): void;
+}

@@ -1,0 +1,198 @@
+/**
+ * One front-end on one socket, from its first message to its last.
+ *
+ * Messages are processed strictly in order, and nothing more is read before
+ * the answer of the last one is in the socket: a front-end that does not read
+ * its answers holds up itself and nobody else.
+ *
+ * @module
+ */
+import { ProtocolError, SystemError } from "../errors.ts";
+import { EPIPE } from "../ffi/abi.ts";
+import { CancelledError, type Reactor } from "../io/reactor.ts";
+import type { UnixSocket } from "../io/unix_socket.ts";
+import { log } from "../log.ts";
+import type { Backend } from "./backend.ts";
+import { Channel, closeFds, type Message } from "./channel.ts";
+import { checkMessage, type Handler, handlerOf } from "./handlers.ts";
+import { u64 } from "./message.ts";
+import {
+  requestName,
+  VHOST_USER_NEED_REPLY_MASK,
+  VHOST_USER_PROTOCOL_F,
+  VHOST_USER_REPLY_MASK,
+  VHOST_USER_VERSION,
+} from "./protocol.ts";
+import { SessionState } from "./session_state.ts";
+
+/** The flags of every reply: QEMU and DPDK compare with exactly 5. */
+const REPLY_FLAGS = VHOST_USER_VERSION | VHOST_USER_REPLY_MASK;
+
+const ACK = u64.encode({ value: 0n });
+const NACK = u64.encode({ value: 1n });
+/**
+ * Of a request that has a reply of its own: no vring, no count and no status
+ * is all ones, so that it can't pass for an answer.
+ */
+const REFUSAL = u64.encode({ value: 0xffff_ffff_ffff_ffffn });
+
+/** Refusals that are logged for one session; a hostile one could go on for ever. */
+const LOGGED_REFUSALS = 16;
+
+/** How a session ended. */
+export interface SessionEnd {
+  /**
+   * `hang-up`: the front-end left between two messages. `stopped`: we were
+   * asked to stop. `protocol`: the front-end broke the protocol. `failed`: the
+   * socket, or the back-end at the end, failed.
+   */
+  readonly kind: "hang-up" | "stopped" | "protocol" | "failed";
+  /** In words. */
+  readonly reason: string;
+  /** What was thrown, if anything. */
+  readonly error: Error | null;
+}
+
+/** Serves one front-end. */
+export class Session {
+  readonly #channel: Channel;
+  readonly #backend: Backend;
+  readonly #state: SessionState;
+  readonly #ended = Promise.withResolvers<void>();
+  #running = false;
+  #stopping = false;
+  #refusals = 0;
+
+  /** Takes over `socket`, a connected one. */
+  constructor(socket: UnixSocket, backend: Backend, reactor: Reactor) {
+    this.#channel = new Channel(socket, reactor);
+    this.#backend = backend;
+    this.#state = new SessionState(backend, reactor);
+  }
+
+  /**
+   * Serves until the front-end leaves, breaks the protocol or `stop` is called.
+   * Never rejects. When it resolves, all rings are drained and stopped, the
+   * memory is unmapped and every descriptor is closed.
+   */
+  async run(): Promise<SessionEnd> {
+    this.#running = true;
+    this.#backend.onConfigChange(() => this.#state.configChanged());
+    let end: SessionEnd;
+    try {
+      end = await this.#serve();
+    } catch (error) {
+      end = endOf(error);
+    }
+    this.#backend.onConfigChange(null);
+    try {
+      await this.#state.close();
+    } catch (error) {
+      end = {
+        kind: "failed",
+        reason: `The end failed: ${error}`,
+        error: asError(error),
+      };
+    }
+    this.#channel[Symbol.dispose]();
+    this.#ended.resolve();
+    return end;
+  }
+
+  /** Ends the session after the request that is under way; resolves when `run` does. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#channel.interrupt();
+    if (this.#running) await this.#ended.promise;
+  }
+
+  async #serve(): Promise<SessionEnd> {
+    while (!this.#stopping) {
+      const message = await this.#channel.receive();
+      if (message === null) {
+        return HUNG_UP;
+      }
+      try {
+        await this.#answer(message);
+      } finally {
+        closeFds(message.fds);
+      }
+      this.#state.sendConfigChange();
+    }
+    return STOPPED;
+  }
+
+  async #answer(message: Message): Promise<void> {
+    const row = handlerOf(message.request);
+    let reply: Uint8Array | void;
+    try {
+      if ((message.flags & VHOST_USER_REPLY_MASK) !== 0) {
+        throw new ProtocolError(
+          `${requestName(message.request)} has the reply flag set, a request ` +
+            "is wanted",
+        );
+      }
+      checkMessage(row, this.#state, message);
+      reply = await row.run(this.#state, message);
+    } catch (error) {
+      return await this.#refuse(row, message, asError(error));
+    }
+    if (row.reply === "own") {
+      await this.#channel.send(message.request, REPLY_FLAGS, reply!);
+    } else if (this.#mustAck(message)) {
+      await this.#channel.send(message.request, REPLY_FLAGS, ACK);
+    }
+  }
+
+  /** Says no where the front-end listens; else only the end of the session says it. */
+  async #refuse(
+    row: Handler | null,
+    message: Message,
+    error: Error,
+  ): Promise<void> {
+    if (this.#refusals++ < LOGGED_REFUSALS) {
+      log.warn(`${requestName(message.request)} refused: ${error.message}`);
+    }
+    if (this.#mustAck(message)) {
+      const no = row?.reply === "own" ? REFUSAL : NACK;
+      return await this.#channel.send(message.request, REPLY_FLAGS, no);
+    }
+    if (row?.lenient) return;
+    throw error instanceof ProtocolError
+      ? error
+      : new ProtocolError(error.message, { cause: error });
+  }
+
+  /**
+   * Asked of the state after the request: SET_PROTOCOL_FEATURES that brings
+   * REPLY_ACK is itself acknowledged, as rust-vmm and crosvm expect.
+   */
+  #mustAck({ flags }: Message): boolean {
+    return (flags & VHOST_USER_NEED_REPLY_MASK) !== 0 &&
+      this.#state.hasProtocolFeature(VHOST_USER_PROTOCOL_F.REPLY_ACK);
+  }
+}
+
+const HUNG_UP: SessionEnd = {
+  kind: "hang-up",
+  reason: "It hung up",
+  error: null,
+};
+const STOPPED: SessionEnd = {
+  kind: "stopped",
+  reason: "We stop",
+  error: null,
+};
+
+function endOf(error: unknown): SessionEnd {
+  if (error instanceof CancelledError) return STOPPED;
+  // It left without reading our last answer.
+  if (error instanceof SystemError && error.errno === EPIPE) return HUNG_UP;
+  const kind = error instanceof ProtocolError ? "protocol" : "failed";
+  const known = asError(error);
+  return { kind, reason: known.message, error: known };
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}

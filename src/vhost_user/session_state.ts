@@ -1,0 +1,285 @@
+/**
+ * What a session negotiated and set up: features, memory, vrings. The requests
+ * of the protocol act on it.
+ *
+ * @module
+ */
+import { ProtocolError } from "../errors.ts";
+import type { Fd } from "../io/fd.ts";
+import type { Reactor } from "../io/reactor.ts";
+import { UnixSocket } from "../io/unix_socket.ts";
+import { log } from "../log.ts";
+import { type MemoryChange, MemoryTable } from "../memory/memory_table.ts";
+import type { Backend } from "./backend.ts";
+import { BackendChannel } from "./backend_channel.ts";
+import type { MemoryRegion } from "./message.ts";
+import {
+  protocolBit,
+  protocolBits,
+  VHOST_F_LOG_ALL,
+  VHOST_USER_F_PROTOCOL_FEATURES,
+  VHOST_USER_PROTOCOL_F,
+} from "./protocol.ts";
+import { Vring, type VringHost } from "./vring.ts";
+
+/** The protocol features that a session serves for every device. */
+export const OFFERED_PROTOCOL_FEATURES: bigint = protocolBits([
+  VHOST_USER_PROTOCOL_F.MQ,
+  VHOST_USER_PROTOCOL_F.REPLY_ACK,
+  VHOST_USER_PROTOCOL_F.BACKEND_REQ,
+  VHOST_USER_PROTOCOL_F.CONFIG,
+  VHOST_USER_PROTOCOL_F.BACKEND_SEND_FD,
+  VHOST_USER_PROTOCOL_F.RESET_DEVICE,
+  VHOST_USER_PROTOCOL_F.CONFIGURE_MEM_SLOTS,
+  VHOST_USER_PROTOCOL_F.STATUS,
+]);
+
+/**
+ * VIRTIO_F_INDIRECT_DESC and VIRTIO_F_EVENT_IDX. QEMU before 10 lets the guest
+ * have these two whether the back-end offered them or not.
+ */
+const TOLERATED_FEATURES = (1n << 28n) | (1n << 29n);
+
+/** virtio 1.3 §2.1: the driver and the device agree on the features. */
+const FEATURES_OK = 8;
+
+/** The state of one session. Failing methods throw a ProtocolError. */
+export class SessionState implements VringHost {
+  /** Runs the rings. */
+  readonly backend: Backend;
+  /** One for each ring of the back-end. */
+  readonly vrings: readonly Vring[];
+  readonly #reactor: Reactor;
+  readonly #memory = new MemoryTable();
+  #features: bigint | null = null;
+  #protocolFeatures = 0n;
+  #status = 0;
+  #backendChannel: BackendChannel | null = null;
+  #configChanged = false;
+
+  /** Nothing negotiated, nothing set up. */
+  constructor(backend: Backend, reactor: Reactor) {
+    this.backend = backend;
+    this.#reactor = reactor;
+    this.vrings = Array.from(
+      { length: backend.queueCount },
+      (_, index) => new Vring(index, this),
+    );
+  }
+
+  /** The virtio features that are offered, bit 30 included. */
+  get offeredFeatures(): bigint {
+    return this.backend.features | VHOST_USER_F_PROTOCOL_FEATURES;
+  }
+
+  /** The protocol features that are offered: two depend on the device. */
+  get offeredProtocolFeatures(): bigint {
+    const { backend } = this;
+    let features = OFFERED_PROTOCOL_FEATURES;
+    if (backend.setMtu !== undefined) {
+      features |= protocolBit(VHOST_USER_PROTOCOL_F.NET_MTU);
+    }
+    if (backend.announce !== undefined) {
+      features |= protocolBit(VHOST_USER_PROTOCOL_F.RARP);
+    }
+    return features;
+  }
+
+  /** The negotiated features without bit 30, or null before SET_FEATURES. */
+  get features(): bigint | null {
+    return this.#features;
+  }
+
+  /** The device status, virtio 1.3 §2.1. */
+  get status(): number {
+    return this.#status;
+  }
+
+  /** Whether the front-end has shared any memory. */
+  get hasMemory(): boolean {
+    return this.#memory.layout().regions.length > 0;
+  }
+
+  /** Whether protocol feature number `feature` was negotiated. */
+  hasProtocolFeature(feature: number): boolean {
+    return (this.#protocolFeatures & protocolBit(feature)) !== 0n;
+  }
+
+  /** The guest address of a range of user addresses, or -1. */
+  userToGuest(userAddress: number, size: number): number {
+    return this.#memory.userToGuest(userAddress, size);
+  }
+
+  /** The vring `index`, whose full width is compared. */
+  vring(index: number | bigint): Vring {
+    if (index < this.vrings.length) return this.vrings[Number(index)]!;
+    throw new ProtocolError(
+      `There is no vring ${index}: the device has ${this.vrings.length}`,
+    );
+  }
+
+  /** SET_FEATURES, with bit 30 or without. */
+  async setFeatures(features: bigint): Promise<void> {
+    const unknown = features & ~(this.offeredFeatures | TOLERATED_FEATURES);
+    if (unknown !== 0n) {
+      throw new ProtocolError(
+        `The features 0x${unknown.toString(16)} were not offered`,
+      );
+    }
+    const negotiated = features & ~VHOST_USER_F_PROTOCOL_FEATURES;
+    if (negotiated !== this.#features) {
+      this.#checkLiveChange(negotiated);
+      await this.backend.setFeatures(negotiated);
+      this.#features = negotiated;
+    }
+    if ((features & VHOST_USER_F_PROTOCOL_FEATURES) === 0n) {
+      for (const vring of this.vrings) await vring.setEnabled(true);
+    }
+    await this.#startVrings();
+  }
+
+  /** SET_PROTOCOL_FEATURES. */
+  setProtocolFeatures(features: bigint): void {
+    const unknown = features & ~this.offeredProtocolFeatures;
+    if (unknown !== 0n) {
+      throw new ProtocolError(
+        `The protocol features 0x${unknown.toString(16)} were not offered`,
+      );
+    }
+    this.#protocolFeatures = features;
+  }
+
+  /** SET_MEM_TABLE: these regions instead of all. Takes the descriptors over. */
+  setMemoryTable(regions: readonly MemoryRegion[], fds: Fd[]): Promise<void> {
+    return this.#changeMemory(this.#memory.replace(regions, fds));
+  }
+
+  /** ADD_MEM_REG: one region more. Takes the descriptor over. */
+  addMemoryRegion(region: MemoryRegion, fd: Fd): Promise<void> {
+    return this.#changeMemory(this.#memory.add(region, fd));
+  }
+
+  /** REM_MEM_REG: one region less. */
+  removeMemoryRegion(region: MemoryRegion): Promise<void> {
+    return this.#changeMemory(this.#memory.remove(region));
+  }
+
+  /** SET_BACKEND_REQ_FD. Takes the descriptor over where it is a socket. */
+  setBackendChannel(fd: Fd): void {
+    const socket = socketOf(fd);
+    this.#backendChannel?.[Symbol.dispose]();
+    this.#backendChannel = new BackendChannel(
+      socket,
+      this.#reactor,
+      this.hasProtocolFeature(VHOST_USER_PROTOCOL_F.REPLY_ACK),
+    );
+  }
+
+  /** SET_STATUS: 0 resets; FEATURES_OK only stays where there are features. */
+  async setStatus(status: number): Promise<void> {
+    if (status === 0) return await this.#reset(false);
+    this.#status = this.#features === null ? status & ~FEATURES_OK : status;
+  }
+
+  /** RESET_OWNER: disables the rings and keeps everything else. */
+  async disableVrings(): Promise<void> {
+    for (const vring of this.vrings) await vring.setEnabled(false);
+  }
+
+  /** RESET_DEVICE: blank vrings, no features; memory and sockets stay. */
+  async resetDevice(): Promise<void> {
+    await this.#reset(true);
+  }
+
+  /** The device's configuration changed: the front-end is told when it may be. */
+  configChanged(): void {
+    this.#configChanged = true;
+    this.sendConfigChange();
+  }
+
+  /**
+   * Tells the front-end of a config change that it was not told of, unless all
+   * rings are stopped: a suspended device says nothing by itself.
+   */
+  sendConfigChange(): void {
+    const channel = this.#backendChannel;
+    if (!this.#configChanged || channel === null) return;
+    if (!this.hasProtocolFeature(VHOST_USER_PROTOCOL_F.CONFIG)) return;
+    if (!this.vrings.some((vring) => vring.started)) return;
+    this.#configChanged = false;
+    channel.configChanged();
+  }
+
+  /**
+   * Drains and stops all rings, then gives the memory and all descriptors
+   * back. Where the data plane can't let go of the memory it stays mapped.
+   */
+  async close(): Promise<void> {
+    this.#backendChannel?.[Symbol.dispose]();
+    this.#backendChannel = null;
+    try {
+      for (const vring of this.vrings) await vring.stop();
+      const { generation } = this.#memory.layout();
+      await this.backend.setMemory({ generation: generation + 1, regions: [] });
+      this.#memory[Symbol.dispose]();
+    } finally {
+      for (const vring of this.vrings) vring.close();
+    }
+  }
+
+  async #reset(forgetBases: boolean): Promise<void> {
+    for (const vring of this.vrings) await vring.reset(forgetBases);
+    await this.backend.reset();
+    this.#features = null;
+    this.#status = 0;
+  }
+
+  async #changeMemory(change: MemoryChange): Promise<void> {
+    try {
+      await this.backend.setMemory(change.layout);
+    } catch (error) {
+      // Some thread may have gone over to the new memory. Unless all are back
+      // on the old one nothing is unmapped, which is the lesser evil.
+      const { regions } = this.#memory.layout();
+      const { generation } = change.layout;
+      await this.backend.setMemory({ generation, regions });
+      change.abort();
+      throw error;
+    }
+    change.commit();
+    await this.#startVrings();
+  }
+
+  /** Started rings can't change their features, but for the log. */
+  #checkLiveChange(features: bigint): void {
+    if (!this.vrings.some((vring) => vring.started)) return;
+    const changed = (features ^ (this.#features ?? 0n)) & ~VHOST_F_LOG_ALL;
+    if (changed === 0n) return;
+    throw new ProtocolError(
+      `Rings run, the features 0x${changed.toString(16)} can't change: send ` +
+        "GET_VRING_BASE for each ring first",
+    );
+  }
+
+  /** A ring that can't start yet is not the fault of what was asked for now. */
+  async #startVrings(): Promise<void> {
+    for (const vring of this.vrings) {
+      try {
+        await vring.startIfReady();
+      } catch (error) {
+        log.debug(`Vring ${vring.index} does not start: ${error}`);
+      }
+    }
+  }
+}
+
+function socketOf(fd: Fd): UnixSocket {
+  try {
+    return UnixSocket.fromFd(fd);
+  } catch (cause) {
+    throw new ProtocolError(
+      "SET_BACKEND_REQ_FD came without a connected Unix stream socket",
+      { cause },
+    );
+  }
+}

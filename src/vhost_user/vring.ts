@@ -1,0 +1,394 @@
+/**
+ * The shadow ring: a virtqueue as the front-end configured it, and when it
+ * runs. The messages that make it up can come in any order.
+ *
+ * Two states, independent of each other (specification, "Ring states"):
+ * *started* from SET_VRING_KICK to GET_VRING_BASE, and *enabled*. A ring that
+ * is started here runs on the data plane as soon as its size, its addresses,
+ * the features and the memory they point to are known too.
+ *
+ * @module
+ */
+import { ProtocolError } from "../errors.ts";
+import { fileStatus } from "../ffi/status.ts";
+import { type Fd, setNonBlocking } from "../io/fd.ts";
+import { log } from "../log.ts";
+import type { Backend } from "./backend.ts";
+import type { VringAddress } from "./message.ts";
+
+/** What a vring needs to know of the session it belongs to. */
+export interface VringHost {
+  /** Runs the rings. */
+  readonly backend: Backend;
+  /** The negotiated feature bits, or null before SET_FEATURES. */
+  readonly features: bigint | null;
+  /** Whether the front-end has shared any memory. */
+  readonly hasMemory: boolean;
+  /** The guest address of a range of user addresses, or -1. */
+  userToGuest(userAddress: number, size: number): number;
+}
+
+/** Where the areas of a ring are, in guest addresses. */
+interface Areas {
+  readonly descriptorArea: number;
+  readonly driverArea: number;
+  readonly deviceArea: number;
+}
+
+/** One vring of a session. Failing methods throw a ProtocolError. */
+export class Vring {
+  /** Which vring it is. */
+  readonly index: number;
+  readonly #host: VringHost;
+  #size = 0;
+  #address: VringAddress | null = null;
+  /** Where it goes on. */
+  #base = 0;
+  /** What GET_VRING_BASE answers: `#base`, but for a reset in between. */
+  #stoppedAt = 0;
+  #kick: Fd | null = null;
+  #call: Fd | null = null;
+  #err: Fd | null = null;
+  #armed = false;
+  #enabled = false;
+  #started = false;
+  /** Whether it was ever enabled since it started: it may have done something. */
+  #touched = false;
+
+  /** A stopped and disabled vring of `host`. */
+  constructor(index: number, host: VringHost) {
+    this.index = index;
+    this.#host = host;
+  }
+
+  /** Whether it runs on the data plane. */
+  get started(): boolean {
+    return this.#started;
+  }
+
+  /** Whether its requests are to be processed while it is started. */
+  get enabled(): boolean {
+    return this.#enabled;
+  }
+
+  /** SET_VRING_NUM: the size, a power of two. */
+  async setSize(size: number): Promise<void> {
+    const { queueSizeMax } = this.#host.backend;
+    // The bit trick would narrow, so the limit is checked on the full 32 bits.
+    if (size < 1 || size > queueSizeMax || (size & (size - 1)) !== 0) {
+      throw new ProtocolError(
+        `Vring ${this.index} can't have ${size} entries: a power of two up to ` +
+          `${queueSizeMax} is wanted`,
+      );
+    }
+    await this.#reconfigure("size", () => this.#size = size);
+  }
+
+  /** SET_VRING_BASE: the next available index. */
+  async setBase(base: number): Promise<void> {
+    if (base > 0xffff) {
+      throw new ProtocolError(
+        `Vring ${this.index} can't start at index ${base}: a split ring has ` +
+          "indices up to 65535",
+      );
+    }
+    await this.#reconfigure("base", () => this.#base = this.#stoppedAt = base);
+  }
+
+  /** SET_VRING_ADDR. On a started ring only the same addresses again. */
+  async setAddress(address: VringAddress): Promise<void> {
+    this.#checkAddress(address);
+    if (this.#started) {
+      if (sameAddress(this.#address!, address)) return;
+      throw new ProtocolError(
+        `Vring ${this.index} runs, its addresses can't change: send ` +
+          "GET_VRING_BASE first",
+      );
+    }
+    const before = this.#address;
+    this.#address = address;
+    try {
+      if (this.#size > 0 && this.#host.hasMemory) this.#translate();
+      await this.startIfReady();
+    } catch (error) {
+      this.#address = before;
+      throw error;
+    }
+  }
+
+  /** SET_VRING_KICK: starts the ring; without an eventfd it is polled. Owns `fd`. */
+  async setKick(fd: Fd | null): Promise<void> {
+    this.#checkNotifier("kick", fd);
+    await this.stop();
+    this.#disarm();
+    this.#kick = fd;
+    this.#armed = true;
+    try {
+      await this.startIfReady();
+    } catch (error) {
+      this.#disarm();
+      throw error;
+    }
+  }
+
+  /** SET_VRING_CALL, at any time. Owns `fd`. */
+  async setCall(fd: Fd | null): Promise<void> {
+    this.#checkNotifier("call", fd);
+    if (this.#started) {
+      await closeOnFailure(
+        fd,
+        this.#host.backend.setCall(this.index, numberOf(fd)),
+      );
+    }
+    this.#call?.close();
+    this.#call = fd;
+  }
+
+  /** SET_VRING_ERR, at any time. Owns `fd`. */
+  async setErr(fd: Fd | null): Promise<void> {
+    this.#checkNotifier("err", fd);
+    if (this.#started) {
+      await closeOnFailure(
+        fd,
+        this.#host.backend.setErr(this.index, numberOf(fd)),
+      );
+    }
+    this.#err?.close();
+    this.#err = fd;
+  }
+
+  /** SET_VRING_ENABLE, and the default that SET_FEATURES decides. */
+  async setEnabled(enabled: boolean): Promise<void> {
+    if (this.#started) {
+      await this.#host.backend.enableVring(this.index, enabled);
+    }
+    const before = this.#enabled;
+    this.#enabled = enabled;
+    this.#touched ||= enabled;
+    try {
+      await this.startIfReady();
+    } catch (error) {
+      this.#enabled = before;
+      throw error;
+    }
+  }
+
+  /**
+   * GET_VRING_BASE: drains and stops the ring and forgets its kick and call;
+   * its next available index.
+   */
+  async takeBase(): Promise<number> {
+    await this.stop();
+    this.#disarm();
+    this.#call?.close();
+    this.#call = null;
+    return this.#stoppedAt;
+  }
+
+  /** Drains and stops the ring, and remembers where it was. */
+  async stop(): Promise<void> {
+    if (!this.#started) return;
+    this.#base = await this.#host.backend.stopVring(this.index);
+    this.#stoppedAt = this.#base;
+    this.#started = false;
+  }
+
+  /**
+   * RESET_DEVICE or status 0: stopped, disabled and blank; call and err stay.
+   * Where it stopped is forgotten by the first only: QEMU pauses a guest by
+   * status 0 and then asks for it, to go on from there (7.2).
+   */
+  async reset(forgetBase: boolean): Promise<void> {
+    await this.stop();
+    this.#disarm();
+    if (forgetBase) this.#stoppedAt = 0;
+    this.#enabled = false;
+    this.#size = 0;
+    this.#address = null;
+    this.#base = 0;
+  }
+
+  /** Without memory the guest hangs in silence: the commonest mistake there is. */
+  #missMemory(): void {
+    if (!this.#enabled) return;
+    log.warnOnce(
+      "The front-end started a ring and shared no memory: the driver waits " +
+        "until it does; with QEMU use -object memory-backend-memfd,share=on",
+    );
+  }
+
+  /** Starts the ring where nothing is missing any more. */
+  async startIfReady(): Promise<void> {
+    const { features, hasMemory, backend } = this.#host;
+    if (this.#started || !this.#armed || features === null) return;
+    if (this.#size === 0 || this.#address === null) return;
+    if (!hasMemory) return this.#missMemory();
+    const areas = this.#translate();
+    const enabled = this.#enabled;
+    await backend.startVring(this.index, {
+      size: this.#size,
+      ...areas,
+      base: this.#base,
+      features,
+      kickFd: numberOf(this.#kick),
+      callFd: numberOf(this.#call),
+      errFd: numberOf(this.#err),
+      enabled,
+    });
+    this.#started = true;
+    this.#touched = enabled;
+  }
+
+  /** Closes the descriptors. The ring is stopped. */
+  close(): void {
+    this.#disarm();
+    this.#call?.close();
+    this.#call = null;
+    this.#err?.close();
+    this.#err = null;
+  }
+
+  /**
+   * Changes what only a stopped ring can change. One that was never enabled
+   * since it started has done nothing: it is stopped and started around the
+   * change, so that SET_VRING_KICK may come first.
+   */
+  async #reconfigure(what: string, change: () => void): Promise<void> {
+    if (this.#started && this.#touched) {
+      throw new ProtocolError(
+        `Vring ${this.index} runs, its ${what} can't change: send ` +
+          "GET_VRING_BASE first",
+      );
+    }
+    await this.stop();
+    change();
+    await this.startIfReady();
+  }
+
+  #disarm(): void {
+    this.#armed = false;
+    this.#kick?.close();
+    this.#kick = null;
+  }
+
+  #checkAddress(address: VringAddress): void {
+    const { descriptor, available, used, flags } = address;
+    if (flags !== 0) {
+      throw new ProtocolError(
+        `Vring ${this.index} has the address flags 0x${flags.toString(16)}, ` +
+          "but logging was not negotiated",
+      );
+    }
+    this.#checkAlignment("descriptor table", descriptor, 16);
+    this.#checkAlignment("available ring", available, 2);
+    this.#checkAlignment("used ring", used, 4);
+  }
+
+  #checkAlignment(area: string, address: number, alignment: number): void {
+    if (address % alignment === 0) return;
+    throw new ProtocolError(
+      `The ${area} of vring ${this.index} is at 0x${address.toString(16)}: ` +
+        `a multiple of ${alignment} is wanted`,
+    );
+  }
+
+  /** The areas in guest addresses, each whole in the memory, none on another. */
+  #translate(): Areas {
+    const { descriptor, available, used } = this.#address!;
+    // virtio 1.3 §2.7: 16 bytes a descriptor; the two rings have a header of 4
+    // bytes, entries of 2 and 8, and 2 bytes for the event index.
+    const descriptorSize = 16 * this.#size;
+    const availableSize = 6 + 2 * this.#size;
+    const usedSize = 6 + 8 * this.#size;
+    const areas = {
+      descriptorArea: this.#toGuest(
+        "descriptor table",
+        descriptor,
+        descriptorSize,
+        16,
+      ),
+      driverArea: this.#toGuest("available ring", available, availableSize, 2),
+      deviceArea: this.#toGuest("used ring", used, usedSize, 4),
+    };
+    if (
+      overlap(descriptor, descriptorSize, available, availableSize) ||
+      overlap(descriptor, descriptorSize, used, usedSize) ||
+      overlap(available, availableSize, used, usedSize)
+    ) {
+      throw new ProtocolError(
+        `The areas of vring ${this.index} overlap: each is wanted in a place ` +
+          "of its own",
+      );
+    }
+    return areas;
+  }
+
+  #toGuest(
+    area: string,
+    userAddress: number,
+    size: number,
+    alignment: number,
+  ): number {
+    const guestAddress = this.#host.userToGuest(userAddress, size);
+    if (guestAddress < 0) {
+      throw new ProtocolError(
+        `The ${area} of vring ${this.index} (${size} bytes at user address ` +
+          `0x${userAddress.toString(16)}) is not whole in the shared memory`,
+      );
+    }
+    this.#checkAlignment(area, guestAddress, alignment);
+    return guestAddress;
+  }
+
+  /**
+   * Refuses, and closes, what can't notify: only eventfds and pipes can be
+   * waited for and never block. They are shared with the front-end, which sees
+   * them become non-blocking.
+   */
+  #checkNotifier(name: string, fd: Fd | null): void {
+    if (fd === null) return;
+    try {
+      const { kind } = fileStatus(fd.number);
+      if (kind !== "anonymous file" && kind !== "FIFO") {
+        throw new ProtocolError(
+          `The ${name} descriptor of vring ${this.index} is a ${kind}: an ` +
+            "eventfd is wanted",
+        );
+      }
+      setNonBlocking(fd.number);
+    } catch (error) {
+      fd.close();
+      throw error;
+    }
+  }
+}
+
+function numberOf(fd: Fd | null): number {
+  return fd === null ? -1 : fd.number;
+}
+
+async function closeOnFailure(
+  fd: Fd | null,
+  done: Promise<void>,
+): Promise<void> {
+  try {
+    await done;
+  } catch (error) {
+    fd?.close();
+    throw error;
+  }
+}
+
+function sameAddress(one: VringAddress, other: VringAddress): boolean {
+  return one.descriptor === other.descriptor &&
+    one.available === other.available && one.used === other.used;
+}
+
+function overlap(
+  a: number,
+  aSize: number,
+  b: number,
+  bSize: number,
+): boolean {
+  return a < b + bSize && b < a + aSize;
+}
