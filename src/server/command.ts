@@ -1,0 +1,81 @@
+/**
+ * The commands that the control plane sends to a data plane, the same on both
+ * carriers. All are structured-cloneable.
+ *
+ * @module
+ */
+import type { MemoryLayout } from "../memory/guest_memory.ts";
+import type { VirtqueueConfig } from "../virtqueue/virtqueue.ts";
+
+/** A ring and the descriptors it works with. */
+export interface StartVring {
+  readonly kind: "startVring";
+  readonly config: VirtqueueConfig;
+  readonly kickFd: number;
+  readonly callFd: number;
+  readonly errFd: number;
+  readonly enabled: boolean;
+}
+
+/** Replaces the guest memory once nothing in flight uses the present one. */
+export interface SetMemory {
+  readonly kind: "setMemory";
+  readonly layout: MemoryLayout;
+}
+
+/** Stops a ring after draining it; answered with the next available index. */
+export interface StopVring {
+  readonly kind: "stopVring";
+  readonly index: number;
+}
+
+/** Enables or disables a ring. */
+export interface EnableVring {
+  readonly kind: "enableVring";
+  readonly index: number;
+  readonly enabled: boolean;
+}
+
+/** Replaces the call or the err eventfd of a ring; -1 means none. */
+export interface SetNotifier {
+  readonly kind: "setCall" | "setErr";
+  readonly index: number;
+  readonly fd: number;
+}
+
+/** A new state of the device's control side. */
+export interface UpdateDevice {
+  readonly kind: "update";
+  readonly state: unknown;
+}
+
+/** Ends the thread's data plane: every ring is stopped. */
+export interface CloseDataPlane {
+  readonly kind: "close";
+}
+
+/** One command. */
+export type Command =
+  | StartVring
+  | SetMemory
+  | StopVring
+  | EnableVring
+  | SetNotifier
+  | UpdateDevice
+  | CloseDataPlane;
+
+/** Why a command fails that comes after `close`. */
+export const CLOSED = "The data plane is closed";
+
+/** Runs commands on one thread; the promise is the thread's acknowledgement. */
+export interface Carrier {
+  /** Rejects when a thread ended by itself: a defect, and its rings are lost. */
+  readonly failure: Promise<never>;
+  /**
+   * Resolves with the answer of `command` (a number for stopVring, else 0);
+   * rejects once it is closed.
+   */
+  send(command: Command): Promise<number>;
+  /** Ends the thread, after a `close` command. */
+  close(): Promise<void>;
+}

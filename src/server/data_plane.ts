@@ -1,0 +1,265 @@
+// Data plane: the rings of one thread.
+/**
+ * @module
+ */
+import type { IoUring } from "../io/io_uring.ts";
+import type {
+  DataDevice,
+  DataPlaneServices,
+  OpenDataDevice,
+} from "../device/device.ts";
+import { GuestMemory, type MemoryLayout } from "../memory/guest_memory.ts";
+import { SplitVirtqueue } from "../virtqueue/split.ts";
+import type { Virtqueue } from "../virtqueue/virtqueue.ts";
+import type { Command, StartVring } from "./command.ts";
+import { LiveRing } from "./live_ring.ts";
+import { EpollWaiter, UringWaiter, type Waiter } from "./waiter.ts";
+
+/** Completions taken in one go. */
+const REAP_LIMIT = 4096;
+
+/** What a device gets, whose memory is replaced here. */
+type Services = DataPlaneServices & { memory: GuestMemory };
+
+/** Answers a command: the number it asked for, or what went wrong. */
+export type Answer = (result: number, error?: Error) => void;
+
+/**
+ * Runs the rings of one thread. Commands come between turns, on the same
+ * thread; one that has to wait for requests in flight is answered by a later
+ * turn.
+ */
+export class DataPlane implements Disposable {
+  readonly waiter: Waiter;
+  readonly #services: Services;
+  readonly #device: DataDevice;
+  readonly #uring: IoUring | null;
+  /** By ring index; null where no ring runs. */
+  readonly #rings: (LiveRing | null)[];
+  /** The rings that run, without holes. */
+  #active: LiveRing[] = [];
+  /** How many rings wait for their requests in flight before they stop. */
+  #stopping = 0;
+  /** How many rings have no kick descriptor and must be looked at for ever. */
+  #polled = 0;
+  #newMemory: MemoryLayout | null = null;
+  #memorySet: (() => void) | null = null;
+
+  /** Opens the device's data side for rings below `ringCount`. */
+  constructor(
+    open: OpenDataDevice,
+    seed: unknown,
+    uring: IoUring | null,
+    ringCount: number,
+  ) {
+    this.#uring = uring;
+    this.#rings = new Array<LiveRing | null>(ringCount).fill(null);
+    this.waiter = uring === null
+      ? new EpollWaiter(ringCount)
+      : new UringWaiter(uring, ringCount);
+    const { waiter } = this;
+    this.#services = {
+      memory: new GuestMemory({ generation: 0, regions: [] }),
+      uring,
+      watch: (fd, source, writable = false) =>
+        waiter.watchSource(fd, source, writable),
+      unwatch: (fd) => waiter.unwatchSource(fd),
+    };
+    this.#device = open(seed, this.#services);
+  }
+
+  /**
+   * Takes what is there, once: pops, submits, completes, publishes, calls.
+   * Returns how much there was; 0 means that nothing moved.
+   */
+  turn(): number {
+    let work = 0;
+    const active = this.#active;
+    if (this.#newMemory === null) {
+      for (let i = 0; i < active.length; i++) {
+        const ring = active[i]!;
+        if (!ring.isServed || !ring.queue.hasAvailable()) continue;
+        const before = ring.queue.nextAvail;
+        if (ring.enabled) this.#device.drain(ring.queue);
+        else this.#device.discard!(ring.queue);
+        // What the device leaves because it waits for something is no work.
+        if (ring.queue.nextAvail !== before) work++;
+      }
+    }
+    const uring = this.#uring;
+    if (uring !== null) {
+      if (uring.pending > 0) uring.submit();
+      work += uring.reap(REAP_LIMIT);
+    }
+    for (let i = 0; i < active.length; i++) active[i]!.flush();
+    if (this.#stopping > 0) this.#tryStops();
+    if (this.#newMemory !== null) this.#tryMemory();
+    return work;
+  }
+
+  /**
+   * Asks for kicks on all rings, then looks once more. False where there was
+   * something to do.
+   */
+  arm(): boolean {
+    if (this.#polled > 0) return false;
+    const active = this.#active;
+    for (let i = 0; i < active.length; i++) {
+      const { isServed, queue } = active[i]!;
+      if (isServed && !this.#isLeft(queue)) queue.enableKicks();
+    }
+    if (this.turn() === 0) return true;
+    this.disarm();
+    return false;
+  }
+
+  /** Asks for no kicks while the thread looks at the rings by itself. */
+  disarm(): void {
+    const active = this.#active;
+    for (let i = 0; i < active.length; i++) {
+      if (active[i]!.isServed) active[i]!.queue.disableKicks();
+    }
+  }
+
+  /** Runs one command and answers it, at once or from a later turn. */
+  run(command: Command, answer: Answer): void {
+    try {
+      switch (command.kind) {
+        case "startVring":
+          this.#startVring(command);
+          return answer(0);
+        case "stopVring":
+          return this.#stopVring(command.index, answer);
+        case "setMemory":
+          return this.#setMemory(command.layout, answer);
+        case "update":
+          this.#device.update?.(command.state);
+          return answer(0);
+        case "close":
+          this[Symbol.dispose]();
+          return answer(0);
+        default:
+          this.#adjust(command);
+          return answer(0);
+      }
+    } catch (error) {
+      answer(0, error as Error);
+    }
+  }
+
+  /** Ends the device's data side and closes the waiting place. */
+  [Symbol.dispose](): void {
+    this.#device[Symbol.dispose]?.();
+    this.waiter[Symbol.dispose]();
+    this.#uring?.[Symbol.dispose]();
+  }
+
+  #startVring(start: StartVring): void {
+    const index = start.config.index;
+    const queue = SplitVirtqueue.open(start.config, this.#services.memory);
+    const ring = new LiveRing(
+      queue,
+      start.callFd,
+      start.errFd,
+      this.#device.discard !== undefined,
+    );
+    this.#device.start?.(queue);
+    if (start.enabled) this.#enable(ring, true);
+    this.#rings[index] = ring;
+    this.#list();
+    if (start.kickFd >= 0) this.waiter.watch(index, start.kickFd);
+    else this.#polled++;
+    ring.polled = start.kickFd < 0;
+    queue.disableKicks();
+    // A previous life of the ring may have left the driver without its call.
+    ring.call();
+  }
+
+  #stopVring(index: number, answer: Answer): void {
+    const ring = this.#rings[index];
+    if (ring == null) {
+      return answer(0, new Error(`Ring ${index} is not running`));
+    }
+    if (ring.stopped !== null) {
+      return answer(0, new Error(`Ring ${index} is being stopped already`));
+    }
+    ring.stopped = answer;
+    this.#stopping++;
+    this.waiter.unwatch(index);
+    this.#tryStops();
+  }
+
+  #tryStops(): void {
+    for (const ring of this.#active) {
+      if (ring.stopped !== null && ring.queue.inFlight === 0) this.#end(ring);
+    }
+  }
+
+  #end(ring: LiveRing): void {
+    ring.flush();
+    // Whoever runs the ring next must be kicked.
+    if (ring.queue.broken === "") ring.queue.enableKicks();
+    this.#device.stop?.(ring.queue);
+    this.#rings[ring.queue.index] = null;
+    this.#list();
+    this.#stopping--;
+    if (ring.polled) this.#polled--;
+    ring.stopped!(ring.queue.nextAvail);
+  }
+
+  #setMemory(layout: MemoryLayout, answer: Answer): void {
+    this.#newMemory = layout;
+    this.#memorySet = () => answer(0);
+    this.#tryMemory();
+  }
+
+  /** Swaps the memory once no request, of any ring, refers to the present one. */
+  #tryMemory(): void {
+    for (const ring of this.#active) if (ring.queue.inFlight > 0) return;
+    for (const ring of this.#active) ring.flush();
+    const memory = new GuestMemory(this.#newMemory!);
+    const old = this.#services.memory;
+    this.#services.memory = memory;
+    for (const ring of this.#active) ring.queue.setMemory(memory);
+    old.forget();
+    const done = this.#memorySet!;
+    this.#newMemory = null;
+    this.#memorySet = null;
+    done();
+  }
+
+  #adjust(
+    command: Exclude<
+      Command,
+      {
+        kind: "startVring" | "stopVring" | "setMemory" | "update" | "close";
+      }
+    >,
+  ): void {
+    const ring = this.#rings[command.index];
+    if (ring == null) return;
+    if (command.kind === "enableVring") this.#enable(ring, command.enabled);
+    else if (command.kind === "setErr") ring.errFd = command.fd;
+    else {
+      ring.callFd = command.fd;
+      ring.call();
+    }
+  }
+
+  /** Whether more chains would not make the device take those that it left. */
+  #isLeft(queue: Virtqueue): boolean {
+    if (!queue.hasAvailable()) return false;
+    return this.#device.wantsMore === undefined ||
+      !this.#device.wantsMore(queue);
+  }
+
+  #enable(ring: LiveRing, enabled: boolean): void {
+    if (ring.enabled === enabled) return;
+    ring.enabled = enabled;
+    this.#device.enable?.(ring.queue, enabled);
+  }
+
+  #list(): void {
+    this.#active = this.#rings.filter((ring) => ring !== null);
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * A device on a data plane, as a vhost-user session sees it.
+ *
+ * @module
+ */
+import type { Device } from "../device/device.ts";
+import { ProtocolError } from "../errors.ts";
+import type { MemoryLayout } from "../memory/guest_memory.ts";
+import type { Backend, VringStart } from "../vhost_user/backend.ts";
+import {
+  RING_FEATURES,
+  VIRTIO_F_EVENT_IDX,
+  VIRTIO_F_INDIRECT_DESC,
+} from "../device/features.ts";
+import type { Carrier, Command } from "./command.ts";
+
+/** Joins one open device with the carrier of its data plane. */
+export class DeviceBackend implements Backend {
+  readonly features: bigint;
+  readonly queueCount: number;
+  readonly queueSizeMax: number;
+  readonly setMtu?: (mtu: number) => Promise<void>;
+  readonly announce?: (mac: Uint8Array) => Promise<void>;
+  readonly #device: Device;
+  readonly #carrier: Carrier;
+  #sendConfigChange: (() => void) | null = null;
+
+  /** Attaches `device`; commands go to `carrier`. */
+  constructor(device: Device, carrier: Carrier) {
+    this.#device = device;
+    this.#carrier = carrier;
+    this.features = device.features | RING_FEATURES;
+    this.queueCount = device.queueCount;
+    this.queueSizeMax = device.queueSizeMax;
+    // The protocol offers what is there.
+    if (device.setMtu) this.setMtu = (mtu) => device.setMtu!(mtu);
+    if (device.announce) this.announce = (mac) => device.announce!(mac);
+    device.attach?.({
+      update: async (state) => {
+        await this.#send({ kind: "update", state });
+      },
+      configChanged: () => this.#sendConfigChange?.(),
+    });
+  }
+
+  async setFeatures(features: bigint): Promise<void> {
+    await this.#device.negotiated?.(features);
+  }
+
+  async setMemory(layout: MemoryLayout): Promise<void> {
+    await this.#send({ kind: "setMemory", layout });
+  }
+
+  async startVring(index: number, start: VringStart): Promise<void> {
+    await this.#send({
+      kind: "startVring",
+      config: {
+        index,
+        size: start.size,
+        descriptorArea: start.descriptorArea,
+        driverArea: start.driverArea,
+        deviceArea: start.deviceArea,
+        nextAvail: start.base,
+        eventIndex: (start.features & VIRTIO_F_EVENT_IDX) !== 0n,
+        indirect: (start.features & VIRTIO_F_INDIRECT_DESC) !== 0n,
+      },
+      kickFd: start.kickFd,
+      callFd: start.callFd,
+      errFd: start.errFd,
+      enabled: start.enabled,
+    });
+  }
+
+  stopVring(index: number): Promise<number> {
+    return this.#send({ kind: "stopVring", index });
+  }
+
+  async enableVring(index: number, enabled: boolean): Promise<void> {
+    await this.#send({ kind: "enableVring", index, enabled });
+  }
+
+  async setCall(index: number, fd: number): Promise<void> {
+    await this.#send({ kind: "setCall", index, fd });
+  }
+
+  async setErr(index: number, fd: number): Promise<void> {
+    await this.#send({ kind: "setErr", index, fd });
+  }
+
+  getConfig(offset: number, size: number): Uint8Array | null {
+    return this.#device.config.read(offset, size);
+  }
+
+  async setConfig(offset: number, bytes: Uint8Array): Promise<void> {
+    if (!this.#device.config.write(offset, bytes)) {
+      throw new ProtocolError(
+        `SET_CONFIG wrote ${bytes.length} bytes at ${offset}, which are not ` +
+          "all writable: write only fields the device lets the driver change",
+      );
+    }
+    await this.#device.configWritten?.(offset, bytes.length);
+  }
+
+  async reset(): Promise<void> {
+    await this.#device.reset?.();
+  }
+
+  onConfigChange(send: (() => void) | null): void {
+    this.#sendConfigChange = send;
+  }
+
+  #send(command: Command): Promise<number> {
+    return this.#carrier.send(command);
+  }
+}

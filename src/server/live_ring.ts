@@ -1,0 +1,57 @@
+// Data plane: one running ring and its notifiers.
+/**
+ * @module
+ */
+import { signalEventFd } from "../io/event_fd.ts";
+import { log } from "../log.ts";
+import type { Virtqueue } from "../virtqueue/virtqueue.ts";
+
+/** A virtqueue with what the front-end attached to it. */
+export class LiveRing {
+  readonly queue: Virtqueue;
+  enabled = false;
+  callFd: number;
+  errFd: number;
+  /** It has no kick descriptor: its thread never parks. */
+  polled = false;
+  /** Set while a stop waits for the requests in flight. */
+  stopped: ((base: number) => void) | null = null;
+  readonly #discards: boolean;
+  #reported = false;
+
+  /** Wraps an open virtqueue; `discards`: chains are popped while disabled. */
+  constructor(
+    queue: Virtqueue,
+    callFd: number,
+    errFd: number,
+    discards: boolean,
+  ) {
+    this.queue = queue;
+    this.callFd = callFd;
+    this.errFd = errFd;
+    this.#discards = discards;
+  }
+
+  /** Whether chains may be popped: to be served, or discarded while disabled. */
+  get isServed(): boolean {
+    return (this.enabled || this.#discards) && this.stopped === null &&
+      this.queue.broken === "";
+  }
+
+  /** Publishes what was pushed, calls the driver where it wants that. */
+  flush(): void {
+    if (this.queue.flush()) this.call();
+    if (this.queue.broken !== "" && !this.#reported) this.#report();
+  }
+
+  /** Signals the call eventfd. */
+  call(): void {
+    if (this.callFd >= 0) signalEventFd(this.callFd);
+  }
+
+  #report(): void {
+    this.#reported = true;
+    log.warn(`Ring ${this.queue.index} is broken: ${this.queue.broken}`);
+    if (this.errFd >= 0) signalEventFd(this.errFd);
+  }
+}

@@ -1,0 +1,106 @@
+/**
+ * The thread of a data plane: it blocks in its loop, and comes back to its
+ * event loop only for the messages that its mailbox announces.
+ *
+ * @module
+ */
+import type { OpenDataDevice } from "../device/device.ts";
+import { clearEventFd } from "../io/event_fd.ts";
+import { hasRoom, STDERR } from "../io/fd.ts";
+import { leaveWarnOnce, loseLinesUnless, setLogLevel } from "../log.ts";
+import { DataPlane } from "./data_plane.ts";
+import { runUntilMailbox } from "./loop.ts";
+import {
+  type Acknowledgement,
+  type MailboxMessage,
+  packError,
+  type WorkerStart,
+} from "./mailbox.ts";
+import { openUring } from "./open_uring.ts";
+import { Spinner } from "./spinner.ts";
+
+/** One thread: its rings, and the messages it owes an answer. */
+class PlaneThread {
+  // Typed so that a program without the types of workers can import us.
+  readonly #scope = self as unknown as Pick<Worker, "postMessage">;
+  readonly #spinner = new Spinner();
+  readonly #open: OpenDataDevice;
+  #plane: DataPlane | null = null;
+  #eventFd = -1;
+  /** Messages that were announced, less those that were handled. */
+  #announced = 0;
+
+  constructor(open: OpenDataDevice) {
+    this.#open = open;
+  }
+
+  /** Handles a message, then goes back to the rings. */
+  receive(message: MailboxMessage): void {
+    this.#handle(message);
+    this.#announced--;
+    const plane = this.#plane;
+    // Not to the rings while a message that was announced is still to come.
+    while (this.#plane !== null && this.#announced <= 0) {
+      runUntilMailbox(plane!, this.#spinner);
+      plane!.waiter.mailboxSignalled = false;
+      this.#announced += clearEventFd(this.#eventFd);
+    }
+  }
+
+  #handle(message: MailboxMessage): void {
+    if (message.kind === "open") {
+      try {
+        this.#start(message.start);
+        this.#acknowledge(message.id, 0);
+      } catch (error) {
+        this.#acknowledge(message.id, 0, error as Error);
+      }
+      return;
+    }
+    this.#plane!.run(message.command, (result, error) => {
+      this.#acknowledge(message.id, result, error);
+    });
+    if (message.command.kind === "close") this.#plane = null;
+  }
+
+  #start(start: WorkerStart): void {
+    setLogLevel(start.logLevel);
+    loseLinesUnless(() => hasRoom(STDERR));
+    if (!start.speaks) leaveWarnOnce();
+    const { seed, ringCount, eventFd } = start;
+    const uring = start.useUring ? openUring(true) : null;
+    const plane = new DataPlane(this.#open, seed, uring, ringCount);
+    plane.waiter.watchMailbox(eventFd);
+    this.#eventFd = eventFd;
+    this.#plane = plane;
+  }
+
+  #acknowledge(id: number, result: number, error?: Error): void {
+    const failure = error === undefined ? null : packError(error);
+    const answer: Acknowledgement = { id, result, failure };
+    this.#scope.postMessage(answer);
+  }
+}
+
+/**
+ * Makes this worker the thread of a data plane for the device whose data side
+ * `open` makes. Called by the module that {@linkcode workerUrl} names.
+ */
+export function runWorker(open: OpenDataDevice): void {
+  const thread = new PlaneThread(open);
+  self.addEventListener("message", (event) => {
+    thread.receive((event as MessageEvent<MailboxMessage>).data);
+  });
+}
+
+/**
+ * A module that joins `runWorker` with the device module at `deviceUrl`. It
+ * imports both by name, so that whoever packs the program finds no import whose
+ * target is known only at run time.
+ */
+export function workerUrl(deviceUrl: string): string {
+  const source = `import { runWorker } from ${JSON.stringify(import.meta.url)};
+import { open } from ${JSON.stringify(deviceUrl)};
+runWorker(open);`;
+  return `data:text/javascript,${encodeURIComponent(source)}`;
+}

@@ -1,0 +1,168 @@
+/**
+ * The data plane on workers: each runs some of the rings.
+ *
+ * @module
+ */
+import { EventFd } from "../io/event_fd.ts";
+import { logLevel } from "../log.ts";
+import { type Carrier, CLOSED, type Command } from "./command.ts";
+import {
+  type Acknowledgement,
+  type DeviceStart,
+  type MailboxMessage,
+  unpackError,
+} from "./mailbox.ts";
+import { workerUrl } from "./worker.ts";
+
+/** One worker and what it has not acknowledged yet. */
+class WorkerThread {
+  readonly #worker: Worker;
+  readonly #eventFd = EventFd.open();
+  readonly #waiting = new Map<number, {
+    resolve: (result: number) => void;
+    reject: (error: Error) => void;
+  }>();
+  #nextId = 0;
+  #failure: Error | null = null;
+  readonly #onFailure: (error: Error) => void;
+
+  constructor(deviceUrl: string, onFailure: (error: Error) => void) {
+    this.#onFailure = onFailure;
+    this.#worker = new Worker(workerUrl(deviceUrl), { type: "module" });
+    this.#worker.onmessage = (event: MessageEvent<Acknowledgement>) => {
+      this.#acknowledged(event.data);
+    };
+    this.#worker.onerror = (event: ErrorEvent) => {
+      event.preventDefault();
+      this.#failed(
+        new Error(`The data plane's thread ended: ${event.message}`),
+      );
+    };
+  }
+
+  /** Loads the device's data module; rejects where it can't. */
+  open(start: DeviceStart, speaks: boolean): Promise<number> {
+    return this.#post((id) => ({
+      kind: "open",
+      id,
+      start: {
+        ...start,
+        eventFd: this.#eventFd.fd.number,
+        logLevel: logLevel(),
+        speaks,
+      },
+    }));
+  }
+
+  send(command: Command): Promise<number> {
+    return this.#post((id) => ({ kind: "command", id, command }));
+  }
+
+  close(): void {
+    this.#worker.terminate();
+    this.#eventFd[Symbol.dispose]();
+    // Nobody is there to acknowledge anything.
+    this.#reject(new Error(CLOSED));
+  }
+
+  #post(message: (id: number) => MailboxMessage): Promise<number> {
+    if (this.#failure !== null) return Promise.reject(this.#failure);
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    const id = this.#nextId++;
+    this.#waiting.set(id, { resolve, reject });
+    this.#worker.postMessage(message(id));
+    this.#eventFd.signal();
+    return promise;
+  }
+
+  #acknowledged(answer: Acknowledgement): void {
+    const waiting = this.#waiting.get(answer.id);
+    if (waiting === undefined) return;
+    this.#waiting.delete(answer.id);
+    if (answer.failure === null) waiting.resolve(answer.result);
+    else waiting.reject(unpackError(answer.failure));
+  }
+
+  #failed(error: Error): void {
+    this.#reject(error);
+    this.#onFailure(error);
+  }
+
+  /** Every command fails, from now on. */
+  #reject(error: Error): void {
+    this.#failure ??= error;
+    for (const waiting of this.#waiting.values()) waiting.reject(error);
+    this.#waiting.clear();
+  }
+}
+
+/** Spreads the rings over threads, those that belong together on one. */
+export class WorkerPlane implements Carrier {
+  readonly failure: Promise<never>;
+  readonly #threads: readonly WorkerThread[];
+  readonly #ringsTogether: number;
+
+  private constructor(
+    count: number,
+    deviceUrl: string,
+    ringsTogether: number,
+  ) {
+    this.#ringsTogether = ringsTogether;
+    const { promise, reject } = Promise.withResolvers<never>();
+    // Who serves awaits it; nobody may yet.
+    promise.catch(() => {});
+    this.failure = promise;
+    this.#threads = Array.from(
+      { length: count },
+      () => new WorkerThread(deviceUrl, reject),
+    );
+  }
+
+  /**
+   * Starts `count` threads, each with the data side of the device whose module
+   * is at `deviceUrl`. Rejects where that can't be loaded or opened. Ring `i`
+   * runs on thread `floor(i / ringsTogether) mod count`.
+   */
+  static async open(
+    count: number,
+    deviceUrl: string,
+    start: DeviceStart,
+    ringsTogether = 1,
+  ): Promise<WorkerPlane> {
+    const plane = new WorkerPlane(count, deviceUrl, ringsTogether);
+    try {
+      await Promise.all(
+        plane.#threads.map((thread, i) => thread.open(start, i === 0)),
+      );
+    } catch (error) {
+      await plane.close();
+      throw error;
+    }
+    return plane;
+  }
+
+  async send(command: Command): Promise<number> {
+    switch (command.kind) {
+      // Every thread must have let go of the old before anybody goes on.
+      case "setMemory":
+      case "update":
+      case "close":
+        await Promise.all(this.#threads.map((thread) => thread.send(command)));
+        return 0;
+      case "startVring":
+        return await this.#threadOf(command.config.index).send(command);
+      default:
+        return await this.#threadOf(command.index).send(command);
+    }
+  }
+
+  close(): Promise<void> {
+    for (const thread of this.#threads) thread.close();
+    return Promise.resolve();
+  }
+
+  #threadOf(index: number): WorkerThread {
+    const group = Math.floor(index / this.#ringsTogether);
+    return this.#threads[group % this.#threads.length]!;
+  }
+}
