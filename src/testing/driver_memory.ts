@@ -1,0 +1,183 @@
+/**
+ * The memory of a pretended guest.
+ *
+ * @module
+ */
+import { addressOf } from "../ffi/pointer.ts";
+import { Mapping } from "../ffi/mapping.ts";
+import type { Fd } from "../io/fd.ts";
+import { createMemfd } from "../io/memfd.ts";
+import {
+  GuestMemory,
+  type MemoryLayout,
+  type RegionLayout,
+} from "../memory/guest_memory.ts";
+
+/** A region to be made. */
+export interface DriverRegionSpec {
+  /** The address of its first byte in the guest. */
+  readonly guestAddress: number;
+  /** In bytes. */
+  readonly size: number;
+  /** Said to be its address in the front-end; else where it is in this process. */
+  readonly userAddress?: number;
+  /** Where it starts in its memfd, which then is as much larger; else 0. */
+  readonly mmapOffset?: number;
+}
+
+/** A region that was made. */
+export interface DriverRegion extends RegionLayout {
+  /** Its memfd, or null where it is plain. Owned by the DriverMemory. */
+  readonly fd: Fd | null;
+  /** Where it starts in its memfd. */
+  readonly mmapOffset: number;
+  /** Its bytes. */
+  readonly buffer: ArrayBuffer;
+}
+
+/**
+ * Guest memory as the driver sees it: to allocate from, to write and to read.
+ * Guest addresses are numbers.
+ */
+export class DriverMemory implements Disposable {
+  /** As they were asked for. */
+  readonly regions: readonly DriverRegion[];
+  readonly #mappings: readonly Mapping[];
+  readonly #memory: GuestMemory;
+  /** Bytes that are allocated of each region. */
+  readonly #allocated: number[];
+
+  private constructor(regions: DriverRegion[], mappings: Mapping[]) {
+    this.regions = regions;
+    this.#mappings = mappings;
+    this.#allocated = regions.map(() => 0);
+    this.#memory = this.guestMemory();
+  }
+
+  /**
+   * Memory of this thread only: one region of so many bytes at guest address
+   * 0x10000, or `regions`.
+   */
+  static plain(regions: number | readonly DriverRegionSpec[]): DriverMemory {
+    const made = specsOf(regions).map((spec) => {
+      const buffer = new ArrayBuffer(spec.size);
+      return describe(spec, addressOf(buffer), buffer, null);
+    });
+    return new DriverMemory(made, []);
+  }
+
+  /** Memory that can be shared: a memfd for each region. Throws a SystemError. */
+  static shared(regions: number | readonly DriverRegionSpec[]): DriverMemory {
+    const made: DriverRegion[] = [];
+    const mappings: Mapping[] = [];
+    for (const spec of specsOf(regions)) {
+      const offset = spec.mmapOffset ?? 0;
+      const fd = createMemfd("ringside-guest", offset + spec.size);
+      const mapping = Mapping.shared(fd.number, spec.size, offset);
+      mappings.push(mapping);
+      made.push(describe(spec, mapping.address, mapping.buffer, fd));
+    }
+    return new DriverMemory(made, mappings);
+  }
+
+  /** Where the regions are. True for as long as this object lives. */
+  layout(generation = 1): MemoryLayout {
+    const regions = this.regions.map((region) => ({
+      guestAddress: region.guestAddress,
+      size: region.size,
+      userAddress: region.userAddress,
+      hostAddress: region.hostAddress,
+    }));
+    return { generation, regions };
+  }
+
+  /** The same memory as a device of this thread sees it. */
+  guestMemory(generation = 1): GuestMemory {
+    const buffers = this.regions.map((region) => region.buffer);
+    return new GuestMemory(this.layout(generation), buffers);
+  }
+
+  /**
+   * Sets `size` bytes apart for good, in the first region (or in the one with
+   * index `region`) that has them: their guest address.
+   */
+  allocate(size: number, alignment = 16, region?: number): number {
+    for (const [index, { guestAddress, size: all }] of this.regions.entries()) {
+      if (region !== undefined && region !== index) continue;
+      const free = guestAddress + this.#allocated[index]!;
+      const address = Math.ceil(free / alignment) * alignment;
+      if (address + size > guestAddress + all) continue;
+      this.#allocated[index] = address + size - guestAddress;
+      return address;
+    }
+    throw new RangeError(
+      `No region has ${size} bytes left: make the driver's memory larger`,
+    );
+  }
+
+  /** Where `guestAddress` is: the view of its region and an offset into it. */
+  view(guestAddress: number): [DataView<ArrayBuffer>, number] {
+    const region = this.#memory.regionAt(guestAddress);
+    if (region < 0) throw outside(guestAddress);
+    const start = this.#memory.starts[region]!;
+    return [this.#memory.views[region]!, guestAddress - start];
+  }
+
+  /** Writes `bytes`, over the borders of adjacent regions. */
+  write(guestAddress: number, bytes: Uint8Array): void {
+    let done = 0;
+    while (done < bytes.length) {
+      const [view, offset] = this.view(guestAddress + done);
+      const piece = Math.min(bytes.length - done, view.byteLength - offset);
+      const target = new Uint8Array(view.buffer, offset, piece);
+      target.set(bytes.subarray(done, done + piece));
+      done += piece;
+    }
+  }
+
+  /** A copy of `size` bytes, over the borders of adjacent regions. */
+  read(guestAddress: number, size: number): Uint8Array<ArrayBuffer> {
+    const bytes = new Uint8Array(size);
+    if (!this.#memory.read(guestAddress, bytes, size)) {
+      throw outside(guestAddress);
+    }
+    return bytes;
+  }
+
+  /** Frees what `shared` made. */
+  [Symbol.dispose](): void {
+    for (const mapping of this.#mappings) mapping[Symbol.dispose]();
+    for (const region of this.regions) region.fd?.close();
+  }
+}
+
+function specsOf(
+  regions: number | readonly DriverRegionSpec[],
+): readonly DriverRegionSpec[] {
+  if (typeof regions !== "number") return regions;
+  return [{ guestAddress: 0x10000, size: regions }];
+}
+
+function describe(
+  spec: DriverRegionSpec,
+  hostAddress: number,
+  buffer: ArrayBuffer,
+  fd: Fd | null,
+): DriverRegion {
+  return {
+    guestAddress: spec.guestAddress,
+    size: spec.size,
+    userAddress: spec.userAddress ?? hostAddress,
+    mmapOffset: spec.mmapOffset ?? 0,
+    hostAddress,
+    buffer,
+    fd,
+  };
+}
+
+function outside(guestAddress: number): RangeError {
+  return new RangeError(
+    `Guest address 0x${guestAddress.toString(16)} is in no region, ` +
+      "wanted memory that the driver has",
+  );
+}

@@ -1,0 +1,59 @@
+/**
+ * What it takes to test a device: guest memory, the driver side of a ring, and
+ * random numbers that can be had again.
+ *
+ * @module
+ */
+export { EventFd } from "../io/event_fd.ts";
+export { Fd } from "../io/fd.ts";
+export {
+  DriverMemory,
+  type DriverRegion,
+  type DriverRegionSpec,
+} from "./driver_memory.ts";
+export { Prng } from "./prng.ts";
+export {
+  type AddOptions,
+  type DriverSegment,
+  type RawDescriptor,
+  SplitDriver,
+  type SplitDriverOptions,
+  type UsedChain,
+} from "./split_driver.ts";
+export {
+  BlockConnection,
+  type BlockConnectionOptions,
+  type ConnectedRing,
+} from "./block_connection.ts";
+export {
+  BLOCK_REQUEST,
+  BLOCK_STATUS,
+  type BlockAnswer,
+  BlockDriver,
+  type BlockDriverOptions,
+  type BlockDriverPort,
+  BlockError,
+  blockHeader,
+  type BlockPart,
+  type BlockRange,
+  rangeBytes,
+} from "./block_driver.ts";
+export {
+  Connection,
+  type ConnectionOptions,
+  ConnectionRing,
+} from "./connection.ts";
+export {
+  RngDriver,
+  type RngDriverPort,
+  type RngRequest,
+  type RngRoom,
+} from "./rng_driver.ts";
+export {
+  NET_HEADER_SIZE,
+  NetDriver,
+  type NetDriverOptions,
+  type NetDriverPort,
+  type ReceivedFrame,
+} from "./net_driver.ts";
+export { NetConnection, type NetConnectionOptions } from "./net_connection.ts";
