@@ -1,0 +1,53 @@
+// Data plane: a file by plain system calls, one at a time.
+/**
+ * @module
+ */
+import type { DiskFile } from "../../src/io/file.ts";
+import type { IovecList } from "../../src/io/iovec.ts";
+import type { Engine } from "./engine.ts";
+import type { Requests } from "./request.ts";
+
+/** Blocks the thread for each request; runs wherever Linux does. */
+export class SyncEngine implements Engine {
+  readonly blocks = true;
+  readonly #file: DiskFile;
+
+  /** Works on `file`, which it does not own. */
+  constructor(file: DiskFile) {
+    this.#file = file;
+  }
+
+  read(
+    requests: Requests,
+    slot: number,
+    list: IovecList,
+    first: number,
+    count: number,
+  ): number {
+    return this.#file.readv(list, first, count, requests.offset[slot]!);
+  }
+
+  write(
+    requests: Requests,
+    slot: number,
+    list: IovecList,
+    first: number,
+    count: number,
+    durable: boolean,
+  ): number {
+    const offset = requests.offset[slot]!;
+    return this.#file.writev(list, first, count, offset, durable);
+  }
+
+  flush(_slot: number): number {
+    return this.#file.dataSync();
+  }
+
+  discard(_slot: number, offset: number, size: number): number {
+    return this.#file.punchHole(offset, size);
+  }
+
+  zero(_slot: number, offset: number, size: number, mayUnmap: boolean): number {
+    return this.#file.zeroRange(offset, size, mayUnmap);
+  }
+}

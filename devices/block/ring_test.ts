@@ -1,0 +1,477 @@
+import {
+  assertEquals,
+  assertGreater,
+  assertLess,
+  unreachable,
+} from "@std/assert";
+import {
+  EAGAIN,
+  EFAULT,
+  EINTR,
+  EIO,
+  ENOSPC,
+  EOPNOTSUPP,
+} from "../../src/ffi/abi.ts";
+import type { UringConsumer } from "../../src/io/io_uring.ts";
+import type { IovecList } from "../../src/io/iovec.ts";
+import { blockHeader, rangeBytes } from "../../src/testing/block_driver.ts";
+import { DriverMemory } from "../../src/testing/driver_memory.ts";
+import { SplitDriver } from "../../src/testing/split_driver.ts";
+import { SplitVirtqueue } from "../../src/virtqueue/split.ts";
+import { type Engine, PENDING } from "./engine.ts";
+import type { DiskLimits, Requests } from "./request.ts";
+import { BlockRing } from "./ring.ts";
+
+const SECTOR = 512;
+const [IN, OUT, FLUSH, DISCARD, WRITE_ZEROES] = [0, 1, 4, 11, 13];
+
+const DISK: DiskLimits = {
+  sectors: 1 << 20,
+  readOnly: false,
+  alignment: 1,
+  memoryAlignment: 1,
+  id: new Uint8Array(20),
+};
+
+/** Writes down what it is asked, and answers what the test says, or later. */
+class ScriptedEngine implements Engine {
+  blocks = false;
+  /** How long it takes to answer. */
+  slowMs = 0;
+  readonly asked: string[] = [];
+  /** What is answered next; once used up everything succeeds. */
+  answers: number[] = [];
+
+  read(
+    requests: Requests,
+    slot: number,
+    list: IovecList,
+    first: number,
+    count: number,
+  ): number {
+    const what = `${slot} ${sizesOf(list, first, count)}`;
+    const at = requests.offset[slot]!;
+    return this.#answer(`read ${what} at ${at}`, requests.chunk[slot]!);
+  }
+
+  write(
+    requests: Requests,
+    slot: number,
+    list: IovecList,
+    first: number,
+    count: number,
+    durable: boolean,
+  ): number {
+    const how = durable ? "write durably" : "write";
+    const what = `${slot} ${sizesOf(list, first, count)}`;
+    const at = requests.offset[slot]!;
+    return this.#answer(`${how} ${what} at ${at}`, requests.chunk[slot]!);
+  }
+
+  flush(slot: number): number {
+    return this.#answer(`flush ${slot}`, 0);
+  }
+
+  discard(slot: number, offset: number, size: number): number {
+    return this.#answer(`discard ${slot} ${size} at ${offset}`, 0);
+  }
+
+  zero(slot: number, offset: number, size: number, mayUnmap: boolean): number {
+    const how = mayUnmap ? "unmap" : "zero";
+    return this.#answer(`${how} ${slot} ${size} at ${offset}`, 0);
+  }
+
+  #answer(what: string, all: number): number {
+    this.asked.push(what);
+    if (this.slowMs > 0) {
+      const until = performance.now() + this.slowMs;
+      while (performance.now() < until);
+    }
+    return this.answers.shift() ?? all;
+  }
+}
+
+function sizesOf(list: IovecList, first: number, count: number): string {
+  const sizes = Array.from({ length: count }, (_, i) => list.size(first + i));
+  return sizes.join("+");
+}
+
+/** A ring on a scripted engine. */
+class Bench implements Disposable {
+  readonly memory = DriverMemory.plain(16 << 20);
+  readonly driver: SplitDriver;
+  readonly queue: SplitVirtqueue;
+  readonly engine = new ScriptedEngine();
+  readonly ring: BlockRing;
+  readonly #statuses = new Map<number, number>();
+
+  constructor(disk: Partial<DiskLimits> = {}, size = 64) {
+    this.driver = new SplitDriver(this.memory, size);
+    const memory = this.memory.guestMemory();
+    this.queue = SplitVirtqueue.open(this.driver.config(), memory);
+    const services = {
+      memory,
+      uring: null,
+      watch: () => unreachable(),
+      unwatch: () => unreachable(),
+    };
+    const open = (_ring: UringConsumer) => this.engine;
+    const limits = { ...DISK, ...disk };
+    this.ring = new BlockRing(this.queue, limits, services, open);
+  }
+
+  /** Publishes a request with data in buffers of `sizes`, and takes it; its slot. */
+  post(type: number, sector: number, sizes: number[], shift = 0): number {
+    const head = this.publish(type, sector, sizes, shift);
+    this.ring.drain();
+    return head;
+  }
+
+  /** Publishes a request likewise; its slot. */
+  publish(type: number, sector: number, sizes: number[], shift = 0): number {
+    const header = this.memory.allocate(16);
+    const status = this.memory.allocate(1);
+    this.memory.write(header, blockHeader(type, sector));
+    this.memory.write(status, new Uint8Array([0xff]));
+    const writable = type === IN;
+    const head = this.driver.add([
+      { address: header, size: 16, writable: false },
+      ...sizes.map((size) => ({
+        address: this.memory.allocate(size + shift, SECTOR) + shift,
+        size,
+        writable,
+      })),
+      { address: status, size: 1, writable: true },
+    ]);
+    this.#statuses.set(head, status);
+    this.driver.publish();
+    return head;
+  }
+
+  /** Publishes a DISCARD or WRITE_ZEROES of `[sector, sectors, flags]`. */
+  postRanges(type: number, ranges: [number, number, number][]): number {
+    const bytes = rangeBytes(
+      ranges.map(([sector, sectors, flags]) => ({ sector, sectors, flags })),
+    );
+    const header = this.memory.allocate(16 + bytes.length);
+    this.memory.write(header, blockHeader(type, 0));
+    this.memory.write(header + 16, bytes);
+    const status = this.memory.allocate(1);
+    this.memory.write(status, new Uint8Array([0xff]));
+    const head = this.driver.add([
+      { address: header, size: 16 + bytes.length, writable: false },
+      { address: status, size: 1, writable: true },
+    ]);
+    this.#statuses.set(head, status);
+    this.driver.publish();
+    this.ring.drain();
+    return head;
+  }
+
+  /** The heads given back since last time, each with its status. */
+  done(): [head: number, status: number][] {
+    this.queue.flush();
+    const done: [number, number][] = [];
+    for (let used; (used = this.driver.nextUsed()) !== null;) {
+      const status = this.memory.read(this.#statuses.get(used.head)!, 1)[0]!;
+      done.push([used.head, status]);
+    }
+    return done;
+  }
+
+  [Symbol.dispose](): void {
+    this.ring[Symbol.dispose]();
+  }
+}
+
+Deno.test("a short transfer goes on where it ended", () => {
+  using bench = new Bench();
+  bench.engine.answers = [512, 1000, 1];
+  const slot = bench.post(IN, 8, [1024, 512, 2048]);
+  assertEquals(bench.engine.asked, [
+    `read ${slot} 1024+512+2048 at 4096`,
+    `read ${slot} 512+512+2048 at 4608`,
+    `read ${slot} 24+2048 at 5608`,
+    `read ${slot} 23+2048 at 5609`,
+  ]);
+  assertEquals(bench.done(), [[slot, 0]]);
+});
+
+Deno.test("a short transfer that completes later goes on likewise", () => {
+  using bench = new Bench();
+  bench.engine.answers = [PENDING, PENDING];
+  const slot = bench.post(OUT, 0, [512, 512]);
+  bench.ring.complete(slot, 700, 0);
+  assertEquals(bench.done(), []);
+  bench.ring.complete(slot, 324, 0);
+  assertEquals(bench.done(), [[slot, 0]]);
+  assertEquals(bench.engine.asked, [
+    `write ${slot} 512+512 at 0`,
+    `write ${slot} 324 at 700`,
+  ]);
+});
+
+Deno.test("requests complete in any order", () => {
+  using bench = new Bench();
+  bench.engine.answers = [PENDING, PENDING, PENDING];
+  const slots = [0, 1, 2].map((i) => bench.post(IN, i, [SECTOR]));
+  bench.ring.complete(slots[2]!, SECTOR, 0);
+  bench.ring.complete(slots[0]!, -EIO, 0);
+  assertEquals(bench.done(), [[slots[2]!, 0], [slots[0]!, 1]]);
+  bench.ring.complete(slots[1]!, SECTOR, 0);
+  assertEquals(bench.done(), [[slots[1]!, 0]]);
+});
+
+Deno.test("errors of the medium are IOERR", () => {
+  for (const errno of [EIO, ENOSPC, EFAULT]) {
+    using bench = new Bench();
+    for (const type of [IN, OUT]) {
+      bench.engine.answers = [-errno];
+      const slot = bench.post(type, 0, [SECTOR]);
+      assertEquals(bench.done(), [[slot, 1]]);
+    }
+    bench.engine.answers = [-errno];
+    const slot = bench.post(FLUSH, 0, []);
+    assertEquals(bench.done(), [[slot, 1]]);
+  }
+});
+
+Deno.test("an error after a part was moved is IOERR", () => {
+  using bench = new Bench();
+  bench.engine.answers = [100, -EIO];
+  const slot = bench.post(OUT, 0, [SECTOR]);
+  assertEquals(bench.done(), [[slot, 1]]);
+});
+
+Deno.test("what is to be tried again is tried again", () => {
+  using bench = new Bench();
+  bench.engine.answers = [-EAGAIN, -EINTR, 512, -EAGAIN];
+  const slot = bench.post(IN, 0, [1024]);
+  assertEquals(bench.engine.asked.length, 5);
+  assertEquals(bench.done(), [[slot, 0]]);
+});
+
+Deno.test("but not for ever", () => {
+  using bench = new Bench();
+  bench.engine.answers = new Array(10000).fill(-EAGAIN);
+  const slot = bench.post(IN, 0, [SECTOR]);
+  assertEquals(bench.done(), [[slot, 1]]);
+  bench.engine.answers = [-EAGAIN];
+  const next = bench.post(IN, 0, [SECTOR]);
+  assertEquals(bench.done(), [[next, 0]], "each request has its own tries");
+});
+
+Deno.test("in writethrough every write is durable", () => {
+  using bench = new Bench();
+  bench.ring.writethrough = true;
+  const one = bench.post(OUT, 0, [SECTOR]);
+  const two = bench.postRanges(WRITE_ZEROES, [[1, 1, 0], [2, 1, 0]]);
+  const three = bench.postRanges(DISCARD, [[3, 1, 0]]);
+  assertEquals(bench.engine.asked, [
+    `write durably ${one} 512 at 0`,
+    `zero ${two} 512 at 512`,
+    `zero ${two} 512 at 1024`,
+    `flush ${two}`,
+    `discard ${three} 512 at 1536`,
+    `flush ${three}`,
+  ]);
+  assertEquals(bench.done(), [[one, 0], [two, 0], [three, 0]]);
+});
+
+Deno.test("a write under way when the cache goes off is flushed first", () => {
+  using bench = new Bench();
+  bench.engine.answers = [PENDING, PENDING, PENDING];
+  const slot = bench.post(OUT, 0, [1024]);
+  bench.ring.complete(slot, 512, 0); // the rest is submitted
+  bench.ring.writethrough = true;
+  bench.ring.complete(slot, 512, 0);
+  assertEquals(bench.done(), []);
+  assertEquals(bench.engine.asked.at(-1), `flush ${slot}`);
+  bench.ring.complete(slot, 0, 0);
+  assertEquals(bench.done(), [[slot, 0]]);
+});
+
+Deno.test("a write that is durable in part only is flushed too", () => {
+  using bench = new Bench();
+  bench.engine.answers = [PENDING, PENDING, PENDING];
+  const slot = bench.post(OUT, 0, [1024]);
+  bench.ring.writethrough = true;
+  bench.ring.complete(slot, 512, 0);
+  bench.ring.complete(slot, 512, 0);
+  assertEquals(bench.engine.asked, [
+    `write ${slot} 1024 at 0`,
+    `write durably ${slot} 512 at 512`,
+    `flush ${slot}`,
+  ]);
+});
+
+Deno.test("a flush that fails fails the durable write", () => {
+  using bench = new Bench();
+  bench.ring.writethrough = true;
+  bench.engine.answers = [0, -EIO];
+  const slot = bench.postRanges(WRITE_ZEROES, [[0, 1, 0]]);
+  assertEquals(bench.done(), [[slot, 1]]);
+});
+
+Deno.test("[C64] a DISCARD that the medium can't do is no failure", () => {
+  using bench = new Bench();
+  bench.engine.answers = [-EOPNOTSUPP];
+  const slot = bench.postRanges(DISCARD, [[0, 1, 0], [8, 1, 0]]);
+  assertEquals(bench.done(), [[slot, 0]]);
+  const next = bench.postRanges(DISCARD, [[0, 1, 0]]);
+  assertEquals(bench.done(), [[next, 0]]);
+  assertEquals(bench.engine.asked.length, 1, "nor asked for again");
+});
+
+Deno.test("[C64] zeros are written where the medium can't make them", () => {
+  using bench = new Bench();
+  const MIB = 1 << 20;
+  bench.engine.answers = [-EOPNOTSUPP, 1000];
+  const sectors = 2 * MIB / SECTOR + 1;
+  const slot = bench.postRanges(WRITE_ZEROES, [[8, sectors, 0], [4, 1, 0]]);
+  assertEquals(bench.engine.asked, [
+    `zero ${slot} ${2 * MIB + SECTOR} at 4096`,
+    `write ${slot} ${MIB} at 4096`,
+    `write ${slot} ${MIB} at 5096`,
+    `write ${slot} ${SECTOR + MIB - 1000} at ${MIB + 5096}`,
+    `write ${slot} 512 at 2048`,
+  ]);
+  assertEquals(bench.done(), [[slot, 0]]);
+});
+
+Deno.test("[C64] one kind of zeros that is refused leaves the other", () => {
+  using bench = new Bench();
+  bench.engine.answers = [-EOPNOTSUPP];
+  const zero = bench.postRanges(WRITE_ZEROES, [[0, 1, 0]]);
+  const unmap = bench.postRanges(WRITE_ZEROES, [[0, 1, 1]]);
+  const again = bench.postRanges(WRITE_ZEROES, [[0, 1, 0]]);
+  assertEquals(bench.engine.asked, [
+    `zero ${zero} 512 at 0`,
+    `write ${zero} 512 at 0`,
+    `unmap ${unmap} 512 at 0`,
+    `write ${again} 512 at 0`,
+  ]);
+});
+
+Deno.test("[C64] a request is unmapped only where all of it may be", () => {
+  using bench = new Bench();
+  const slot = bench.postRanges(WRITE_ZEROES, [[0, 1, 1], [8, 1, 0]]);
+  assertEquals(bench.engine.asked, [
+    `zero ${slot} 512 at 0`,
+    `zero ${slot} 512 at 4096`,
+  ]);
+});
+
+Deno.test("[C64] a segment that fails ends the request", () => {
+  using bench = new Bench();
+  bench.engine.answers = [0, -EIO];
+  const slot = bench.postRanges(DISCARD, [[0, 1, 0], [1, 1, 0], [2, 1, 0]]);
+  assertEquals(bench.done(), [[slot, 1]]);
+  assertEquals(bench.engine.asked.length, 2);
+});
+
+Deno.test("[C63] a read-only disk is not even asked to change", () => {
+  using bench = new Bench({ readOnly: true });
+  const slots = [
+    bench.post(OUT, 0, [SECTOR]),
+    bench.postRanges(DISCARD, [[0, 1, 0]]),
+    bench.postRanges(WRITE_ZEROES, [[0, 1, 0]]),
+  ];
+  assertEquals(bench.done(), slots.map((slot) => [slot, 1]));
+  assertEquals(bench.engine.asked, []);
+});
+
+Deno.test("[C64] a segment longer than we say is IOERR", () => {
+  using bench = new Bench({ sectors: 2 ** 33 });
+  for (const type of [DISCARD, WRITE_ZEROES]) {
+    const most = bench.postRanges(type, [[2 ** 32, 1 << 22, 0]]);
+    const more = bench.postRanges(type, [[2 ** 32, (1 << 22) + 1, 0]]);
+    assertEquals(bench.done(), [[most, 0], [more, 1]]);
+  }
+  assertEquals(bench.engine.asked.length, 2);
+});
+
+Deno.test("the end of the file is IOERR", () => {
+  using bench = new Bench();
+  bench.engine.answers = [512, 0];
+  const slot = bench.post(IN, 0, [1024]);
+  assertEquals(bench.done(), [[slot, 1]]);
+});
+
+Deno.test("unaligned memory goes through buffers, in rounds", () => {
+  using bench = new Bench({ alignment: 512, memoryAlignment: 512 });
+  const size = (128 << 10) + SECTOR;
+  const slot = bench.post(OUT, 0, [size], 1);
+  assertEquals(bench.engine.asked, [
+    `write ${slot} ${128 << 10} at 0`,
+    `write ${slot} ${SECTOR} at ${128 << 10}`,
+  ]);
+  assertEquals(bench.done(), [[slot, 0]]);
+});
+
+Deno.test("who finds no buffer gets the next one that is given back", () => {
+  using bench = new Bench({ alignment: 512, memoryAlignment: 512 });
+  bench.engine.answers = new Array(20).fill(PENDING);
+  const slots = Array.from(
+    { length: 20 },
+    (_, i) => bench.post(IN, i, [SECTOR], 1),
+  );
+  assertEquals(bench.engine.asked.length, 16);
+  bench.ring.complete(slots[3]!, SECTOR, 0);
+  assertEquals(bench.engine.asked.length, 17);
+  assertEquals(bench.engine.asked.at(-1), `read ${slots[16]} 512 at 8192`);
+  bench.ring.complete(slots[5]!, -EIO, 0);
+  assertEquals(bench.engine.asked.at(-1), `read ${slots[17]} 512 at 8704`);
+  assertEquals(bench.done(), [[slots[3]!, 0], [slots[5]!, 1]]);
+  const rest = slots.filter((_, i) => i !== 3 && i !== 5);
+  for (const slot of rest) bench.ring.complete(slot, SECTOR, 0);
+  assertEquals(bench.done().length, 18);
+  assertEquals(bench.queue.inFlight, 0);
+});
+
+Deno.test("long requests wait where they would take too much memory", () => {
+  using bench = new Bench({}, 32768);
+  bench.engine.answers = new Array(65).fill(PENDING);
+  const sizes = new Array(200).fill(SECTOR);
+  const slots = Array.from({ length: 65 }, () => bench.post(OUT, 0, sizes));
+  assertEquals(bench.engine.asked.length, 64);
+  assertEquals(bench.queue.inFlight, 64);
+  bench.ring.drain();
+  assertEquals(bench.engine.asked.length, 64);
+  bench.ring.complete(slots[7]!, 200 * SECTOR, 0);
+  bench.ring.drain();
+  assertEquals(bench.engine.asked.length, 65);
+  for (const slot of slots) {
+    if (slot !== slots[7]) bench.ring.complete(slot, 200 * SECTOR, 0);
+  }
+  assertEquals(bench.done().length, 65);
+});
+
+Deno.test("a drain ends after a while where each request is waited for", () => {
+  using bench = new Bench({}, 128);
+  const slots = Array.from(
+    { length: 40 },
+    (_, i) => bench.publish(IN, i, [SECTOR]),
+  );
+  bench.engine.blocks = true;
+  bench.engine.slowMs = 0.5;
+  bench.ring.drain();
+  const first = bench.done().length;
+  assertGreater(first, 0);
+  assertLess(first, 40);
+  const rest: [number, number][] = [];
+  while (bench.queue.hasAvailable()) {
+    bench.ring.drain();
+    rest.push(...bench.done());
+  }
+  assertEquals(rest, slots.slice(first).map((slot) => [slot, 0]));
+});
+
+Deno.test("a drain takes all where requests are answered later", () => {
+  using bench = new Bench({}, 128);
+  for (let i = 0; i < 40; i++) bench.publish(IN, i, [SECTOR]);
+  bench.engine.slowMs = 0.5;
+  bench.engine.answers = Array(40).fill(PENDING);
+  bench.ring.drain();
+  assertEquals(bench.queue.inFlight, 40);
+});
