@@ -1,0 +1,381 @@
+/**
+ * One guest, one disk: what a Linux driver sees of it and does with it.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import type { BackEnd } from "./back_end.ts";
+import { Guest } from "./guest.ts";
+import {
+  allocatedBytes,
+  DISK_SIZE,
+  hashFile,
+  type Setup,
+  Stage,
+  type Step,
+  type Variant,
+} from "./scenario.ts";
+
+const MEBIBYTE = 1 << 20;
+const SERIAL = "ringside-0123456789a";
+
+/** What the steps of the scenario work on. */
+interface Scene {
+  setup: Setup;
+  stage: Stage;
+  image: string;
+  backEnd: BackEnd;
+  guest: Guest;
+}
+
+/** Hashes the guest's disk from its medium, past the guest's page cache. */
+async function guestHash(guest: Guest, disk: string): Promise<string> {
+  const line = await guest.output(
+    `blockdev --flushbufs ${disk} && sha256sum ${disk}`,
+    { timeoutMs: 120_000 },
+  );
+  return line.split(" ")[0]!;
+}
+
+async function showIdentity(step: Step, { setup, guest }: Scene) {
+  await step("capacity", async () => {
+    const size = await guest.output("blockdev --getsize64 /dev/vda");
+    assertEquals(Number(size), DISK_SIZE);
+    return `${size} bytes`;
+  });
+  if (setup.kind.hasSerial) {
+    await step("serial", async () => {
+      const serial = await guest.output("cat /sys/block/vda/serial");
+      assertEquals(serial, SERIAL);
+      return serial;
+    });
+  }
+  await step("logical block size", async () => {
+    const size = await guest.output("blockdev --getss /dev/vda");
+    assertEquals(size, "512");
+    return `${size} bytes`;
+  });
+}
+
+async function showVariant(step: Step, scene: Scene, variant: Variant) {
+  const { ioEngine, dataPlane } = variant;
+  if (ioEngine === undefined) return;
+  await step("the engine and the plane are those asked for", async () => {
+    // Asked of the process, not of what it says: a fallback is silent here.
+    await scene.guest.output("dd if=/dev/vda of=/dev/null bs=1M count=1");
+    const { descriptors } = scene.backEnd.holdings();
+    const rings = descriptors["anon_inode:[io_uring]"] ?? 0;
+    const workers = scene.backEnd.threads().filter((name) =>
+      name.startsWith("worker-")
+    );
+    assertEquals(rings > 0, ioEngine === "io_uring", `${rings} io_urings`);
+    assertEquals(workers.length > 0, dataPlane === "worker", workers.join());
+    return `${rings} io_urings, ${workers.length} workers`;
+  });
+}
+
+async function showQueues(step: Step, { guest }: Scene) {
+  await step("4 queues on 2 vCPUs", async () => {
+    assertEquals(await guest.output("nproc"), "2");
+    const queues = await guest.output("ls /sys/block/vda/mq | wc -l");
+    assertEquals(queues, "4");
+    return `${queues} queues`;
+  });
+  await step("each vCPU's queue carries its requests", async () => {
+    // Interrupts of the queues, summed over the vCPUs.
+    const counts = async () =>
+      (await guest.output(
+        "grep -E 'virtio[0-9]+-req' /proc/interrupts | " +
+          "awk '{ print $NF, $2 + $3 }'",
+      )).split("\n").map((line) => Number(line.split(" ")[1]));
+    const seen: string[] = [];
+    for (const processor of [0, 1]) {
+      const before = await counts();
+      await guest.output(
+        `taskset -c ${processor} dd if=/dev/vda of=/dev/null bs=4k ` +
+          "count=64 iflag=direct",
+      );
+      const after = await counts();
+      const grown = after.findIndex((count, queue) =>
+        count - before[queue]! >= 60
+      );
+      assert(grown >= 0, `No queue of ${before} grew: ${after}`);
+      seen.push(`vCPU ${processor} uses queue ${grown}`);
+    }
+    assert(seen[0]!.at(-1) !== seen[1]!.at(-1), seen.join(", "));
+    return seen.join(", ");
+  });
+}
+
+async function showDirect(step: Step, { guest, image }: Scene) {
+  for (const size of [512, 4096, MEBIBYTE, 4 * MEBIBYTE]) {
+    await step(`O_DIRECT writes and reads of ${size} bytes`, async () => {
+      const count = Math.min(256, 8 * MEBIBYTE / size);
+      const offset = 64 * MEBIBYTE;
+      const hash = (await guest.output(`
+        set -e
+        dd if=/dev/urandom of=/tmp/data bs=${size} count=${count}
+        dd if=/tmp/data of=/dev/vda bs=${size} count=${count} \\
+          seek=${offset / size} oflag=direct conv=notrunc,fsync
+        dd if=/dev/vda of=/tmp/back bs=${size} count=${count} \\
+          skip=${offset / size} iflag=direct
+        cmp /tmp/data /tmp/back
+        sha256sum </tmp/data
+        rm /tmp/data /tmp/back
+      `)).split(" ")[0];
+      assertEquals(await hashFile(image, offset, size * count), hash);
+      return `${count} of them, the same on the host`;
+    });
+  }
+}
+
+async function showWriteCache(step: Step, { guest, image }: Scene) {
+  await step("the write cache is switched off and on", async () => {
+    const cache = "/sys/block/vda/cache_type";
+    const seen: string[] = [];
+    for (const type of ["write through", "write back"]) {
+      // The driver writes the field of the config space and reads it back.
+      const hash = await guest.output(`
+        set -e
+        echo "${type}" >${cache}
+        [ "$(cat ${cache})" = "${type}" ]
+        dd if=/dev/urandom of=/tmp/data bs=64k count=4
+        dd if=/tmp/data of=/dev/vda bs=64k oflag=direct conv=notrunc,fsync
+        sha256sum </tmp/data
+      `);
+      assertEquals(await hashFile(image, 0, 4 << 16), hash.split(" ")[0]);
+      seen.push(type);
+    }
+    return `${seen.join(", then ")}, both written through to the host`;
+  });
+}
+
+async function showDeallocation(step: Step, { guest, image }: Scene) {
+  const size = 16 * MEBIBYTE;
+  const zeroes = async (offset: number) => {
+    await guest.output(`
+      blockdev --flushbufs /dev/vda
+      dd if=/dev/vda bs=1M skip=${offset / MEBIBYTE} \\
+        count=${size / MEBIBYTE} iflag=direct | cmp -n ${size} - /dev/zero
+    `);
+    const blank = await crypto.subtle.digest("SHA-256", new Uint8Array(size));
+    assertEquals(
+      await hashFile(image, offset, size),
+      new Uint8Array(blank).toHex(),
+    );
+  };
+  const erase = async (command: string, offset: number) => {
+    const rest = offset + size;
+    const neighbour = await hashFile(image, rest, MEBIBYTE);
+    const before = allocatedBytes(image);
+    await guest.output(command.replace("OFFSET", String(offset)));
+    await zeroes(offset);
+    assertEquals(await hashFile(image, rest, MEBIBYTE), neighbour);
+    return before - allocatedBytes(image);
+  };
+  // Blocks of the host file's extent tree are counted along with its data.
+  const metadata = 64 << 10;
+  await step("discard and write zeroes are offered", async () => {
+    // Without them the guest's kernel would write zeroes itself.
+    const limits = await guest.output(
+      "cat /sys/block/vda/queue/discard_max_bytes " +
+        "/sys/block/vda/queue/write_zeroes_max_bytes",
+    );
+    const [discard, zeroes] = limits.split("\n").map(Number);
+    assert(discard! > 0 && zeroes! > 0, limits);
+    return `at most ${discard} and ${zeroes} bytes`;
+  });
+  await step("blkdiscard frees the host's blocks", async () => {
+    const freed = await erase(
+      `blkdiscard --offset OFFSET --length ${size} /dev/vda`,
+      8 * MEBIBYTE,
+    );
+    assert(Math.abs(freed - size) <= metadata, `${freed} bytes freed`);
+    return `${freed} bytes freed`;
+  });
+  await step("fallocate --punch-hole frees the host's blocks", async () => {
+    const freed = await erase(
+      `fallocate --punch-hole --offset OFFSET --length ${size} /dev/vda`,
+      32 * MEBIBYTE,
+    );
+    assert(Math.abs(freed - size) <= metadata, `${freed} bytes freed`);
+    return `${freed} bytes freed`;
+  });
+  await step("fallocate --zero-range keeps the host's blocks", async () => {
+    // The kernel asks for zeroes without the unmap flag here.
+    const freed = await erase(
+      `fallocate --zero-range --offset OFFSET --length ${size} /dev/vda`,
+      96 * MEBIBYTE,
+    );
+    assert(Math.abs(freed) <= metadata, `${freed} bytes freed`);
+    return `${size} bytes of zeroes`;
+  });
+}
+
+async function showFio(step: Step, { guest, image, setup }: Scene) {
+  const seconds = setup.fioSeconds;
+  await step(`fio randrw verify=crc32c, ${seconds} s`, async () => {
+    // Written blocks are read back and checked as they come (verify_backlog):
+    // a run that ends by time never reaches the pass at its end.
+    await guest.output(
+      `fio --output=/tmp/fio.json --output-format=json \\
+        --filename=/dev/vda --direct=1 --rw=randrw --verify=crc32c \\
+        --verify_fatal=1 --verify_backlog=256 --fsync=64 \\
+        --time_based --runtime=${seconds} \\
+        --name=small --ioengine=libaio --iodepth=32 --bs=4k \\
+        --offset=0 --size=64M --cpus_allowed=0 \\
+        --name=large --ioengine=io_uring --iodepth=8 --bs=64k \\
+        --offset=64M --size=64M --cpus_allowed=1`,
+      { timeoutMs: (seconds + 90) * 1000 },
+    );
+    const { jobs } = JSON.parse(await guest.output("cat /tmp/fio.json"));
+    const seen: string[] = [];
+    for (const job of jobs) {
+      assertEquals(job.error, 0);
+      assert(job.write.total_ios > 0, `${job.jobname} wrote nothing`);
+      assert(
+        job.read.total_ios > job.write.total_ios / 2,
+        `${job.jobname} checked nothing: ${job.read.total_ios} reads, ` +
+          `${job.write.total_ios} writes`,
+      );
+      seen.push(
+        `${job.jobname}: ${job.read.total_ios} reads, ` +
+          `${job.write.total_ios} writes`,
+      );
+    }
+    return seen.join("; ");
+  });
+  await step("the disk is the host's file after fio", async () => {
+    const hash = await guestHash(guest, "/dev/vda");
+    assertEquals(hash, await hashFile(image));
+    return hash;
+  });
+}
+
+/** Makes a tree of files of many sizes below the mounted root `/mnt`. */
+const MAKE_TREE = `
+  set -e
+  mkfs.ext4 -q -F /dev/vda
+  mount -t ext4 /dev/vda /mnt
+  cd /mnt
+  for outer in 0 1 2 3 4 5 6 7; do
+    for inner in 0 1 2 3 4 5 6 7; do
+      mkdir -p $outer/$inner
+      for size in 0 1 511 4096 5000 70000; do
+        head -c $size /dev/urandom >$outer/$inner/$size
+      done
+    done
+    dd if=/dev/urandom of=$outer/large bs=1M count=3 conv=fsync
+  done
+  # Holes, links and what was deleted belong to a tree as well.
+  dd if=/dev/urandom of=sparse bs=4k count=1 seek=1000 conv=fsync
+  ln 0/large linked
+  ln -s 0/0/5000 symbolic
+  rm -r 7/7
+  find . -type f | sort | xargs sha256sum >/tmp/manifest
+  sync -f /mnt
+  cd /
+  umount /mnt
+`;
+
+async function showFileSystem(step: Step, { guest }: Scene) {
+  await step("mkfs.ext4, a tree of files, fsync, unmount", async () => {
+    await guest.output(MAKE_TREE, { timeoutMs: 120_000 });
+    return `${await guest.output("wc -l </tmp/manifest")} files`;
+  });
+  await step("remounted, every file is the same", async () => {
+    const files = await guest.output(
+      `
+      set -e
+      blockdev --flushbufs /dev/vda
+      echo 3 >/proc/sys/vm/drop_caches
+      mount -t ext4 /dev/vda /mnt
+      cd /mnt
+      sha256sum -c /tmp/manifest | grep -vc ': OK$' >/tmp/bad || true
+      [ "$(cat /tmp/bad)" = 0 ]
+      find . -type f | wc -l
+      cd /
+      umount /mnt
+    `,
+      { timeoutMs: 120_000 },
+    );
+    assertEquals(files, await guest.output("wc -l </tmp/manifest"));
+    return `${files} files`;
+  });
+}
+
+/** After the guest: the file system as the host's tools see it. */
+async function showHost(step: Step, { image, stage }: Scene, manifest: string) {
+  const tool = async (program: string, ...args: string[]) => {
+    const { code, stdout, stderr } = await new Deno.Command(program, {
+      args,
+      stdout: "piped",
+      stderr: "piped",
+    }).output();
+    const decoder = new TextDecoder();
+    const text = decoder.decode(stdout).trim();
+    const failure = `${program} ${args.join(" ")}: ${text}` +
+      decoder.decode(stderr);
+    assertEquals(code, 0, failure);
+    return text;
+  };
+  await step("e2fsck on the host finds it clean", async () => {
+    const text = await tool("e2fsck", "-f", "-n", image);
+    return text.split("\n").at(-1)!;
+  });
+  await step("the host reads the same files from the image", async () => {
+    const tree = `${stage.directory}/tree`;
+    await Deno.mkdir(tree);
+    await tool("debugfs", "-R", `rdump / ${tree}`, image);
+    const lines = manifest.split("\n");
+    for (const line of lines) {
+      const [hash, path] = line.split("  ");
+      const { size } = await Deno.stat(`${tree}/${path}`);
+      assertEquals(await hashFile(`${tree}/${path}`, 0, size), hash, path);
+    }
+    return `${lines.length} files`;
+  });
+}
+
+/** Shows all there is to see of one writable disk. */
+export async function diskScenario(
+  step: Step,
+  setup: Setup,
+  variant: Variant,
+): Promise<void> {
+  await using stage = await Stage.set();
+  const image = await stage.image("disk");
+  const hash = await hashFile(image);
+  const backEnd = await stage.serve(setup.kind, "disk", {
+    file: image,
+    serial: SERIAL,
+    ...variant,
+  });
+  await using guest = await Guest.boot({
+    boot: setup.boot,
+    disks: [{ socketPath: backEnd.socketPath }],
+  });
+  const scene: Scene = { setup, stage, image, backEnd, guest };
+  await showIdentity(step, scene);
+  await showVariant(step, scene, variant);
+  await showQueues(step, scene);
+  await step("the whole disk is the host's file", async () => {
+    assertEquals(await guestHash(guest, "/dev/vda"), hash);
+    return hash;
+  });
+  await showDirect(step, scene);
+  await showWriteCache(step, scene);
+  await showDeallocation(step, scene);
+  await showFio(step, scene);
+  await showFileSystem(step, scene);
+  const manifest = await guest.output("cat /tmp/manifest");
+  await guest.powerOff();
+  await step("stopped by SIGTERM: exit code 0, no socket left", async () => {
+    const { code } = await backEnd.stop();
+    assertEquals(code, 0, backEnd.log);
+    const names = [...Deno.readDirSync(stage.directory)].map((e) => e.name);
+    assert(!names.includes("disk.sock"), "The socket is still there");
+    return "so it is";
+  });
+  await showHost(step, scene, manifest);
+}

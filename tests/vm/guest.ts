@@ -1,0 +1,354 @@
+/**
+ * A Linux guest in QEMU (software emulation) whose disks, network cards and
+ * entropy devices are served by vhost-user back-ends.
+ *
+ * @module
+ */
+import type { BootFiles } from "./initramfs.ts";
+import { withDeadline } from "./deadline.ts";
+import { Monitor } from "./monitor.ts";
+
+/** A disk of a guest: one vhost-user-blk device. `/dev/vda` is the first. */
+export interface GuestDisk {
+  /** The socket a back-end listens on. */
+  socketPath: string;
+  /** `num-queues` of the device; 4 unless given. */
+  queueCount?: number;
+  /** `queue-size` of the device, in entries; 128 unless given. */
+  queueSize?: number;
+}
+
+/** A network card of a guest: one vhost-user netdev and its virtio-net device. */
+export interface GuestCard {
+  /** The socket a back-end listens on. */
+  socketPath: string;
+  /** What the guest knows it by. */
+  mac: string;
+  /** Queue pairs; 1 unless given. */
+  pairCount?: number;
+  /** `host_mtu` of the device: QEMU hands it to guest and back-end. */
+  mtu?: number;
+  /** Features that QEMU keeps from the guest: `csum`, `host_tso4` ... */
+  without?: readonly string[];
+}
+
+/** What a script in the guest left. */
+export interface ScriptResult {
+  /** Its exit status. */
+  status: number;
+  /** Its standard output. */
+  stdout: string;
+  /** Its standard error. */
+  stderr: string;
+}
+
+/** Options of {@linkcode Guest.boot}. */
+export interface GuestOptions {
+  /** Kernel and initial root. */
+  boot: BootFiles;
+  /** The disks, in the order the guest names them. */
+  disks?: GuestDisk[];
+  /** The network cards. */
+  cards?: GuestCard[];
+  /** The sockets of entropy devices; `virtio_rng.0` is the first. */
+  entropyPaths?: string[];
+  /** Guest memory in MiB; 512 unless given. */
+  memoryMebibytes?: number;
+}
+
+const BOOT_TIMEOUT_MS = 90_000;
+const COMMAND_TIMEOUT_MS = 30_000;
+const SCRIPT_TIMEOUT_MS = 60_000;
+const POWER_OFF_TIMEOUT_MS = 30_000;
+
+function qemuArguments(
+  options: GuestOptions,
+  directory: string,
+): string[] {
+  const memory = `${options.memoryMebibytes ?? 512}M`;
+  const args = [
+    ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
+    ...["-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "Nehalem"],
+    // Four possible processors let the driver start four rings; two run.
+    ...["-smp", "2,maxcpus=4", "-m", `${memory},slots=2,maxmem=2G`],
+    "-object",
+    `memory-backend-memfd,id=mem,size=${memory},share=on`,
+    ...["-numa", "node,memdev=mem"],
+    ...["-kernel", options.boot.kernel, "-initrd", options.boot.initramfs],
+    "-append",
+    "console=ttyS0 panic=-1 loglevel=6 mitigations=off random.trust_cpu=on",
+    ...["-serial", `file:${directory}/console.log`],
+    ...["-device", "virtio-serial-pci,id=agent"],
+    ...["-chardev", `socket,id=agent,path=${directory}/agent.sock`],
+    ...["-device", "virtserialport,bus=agent.0,chardev=agent,name=ringside"],
+  ];
+  args.push(
+    ...["-chardev", `socket,id=monitor,path=${directory}/monitor.sock`],
+    ...["-mon", "chardev=monitor,mode=control"],
+  );
+  options.disks?.forEach((disk, index) => {
+    args.push(
+      "-chardev",
+      `socket,id=disk${index},path=${disk.socketPath}`,
+      "-device",
+      `vhost-user-blk-pci,id=disk${index},chardev=disk${index},num-queues=${
+        disk.queueCount ?? 4
+      },queue-size=${disk.queueSize ?? 128}`,
+    );
+  });
+  options.cards?.forEach((card, index) => {
+    args.push(...cardArguments(card, `card${index}`));
+  });
+  options.entropyPaths?.forEach((path, index) => {
+    args.push(
+      ...["-chardev", `socket,id=rng${index},path=${path}`],
+      ...["-device", `vhost-user-rng-pci,id=rng${index},chardev=rng${index}`],
+    );
+  });
+  return args;
+}
+
+function cardArguments(card: GuestCard, id: string): string[] {
+  const pairCount = card.pairCount ?? 1;
+  const properties = [
+    "virtio-net-pci",
+    `id=${id}`,
+    `netdev=${id}-net`,
+    `mac=${card.mac}`,
+    `mq=${pairCount > 1 ? "on" : "off"}`,
+    // QEMU 7.2 ends itself on a vhost-user card with MSI-X where there is no
+    // KVM; 10 doesn't.
+    "vectors=0",
+    // No boot ROM: the guest has its kernel.
+    "romfile=",
+    ...(card.mtu === undefined ? [] : [`host_mtu=${card.mtu}`]),
+    ...(card.without ?? []).map((feature) => `${feature}=off`),
+  ];
+  return [
+    ...["-chardev", `socket,id=${id}-socket,path=${card.socketPath}`],
+    "-netdev",
+    `vhost-user,id=${id}-net,chardev=${id}-socket,queues=${pairCount}`,
+    ...["-device", properties.join(",")],
+  ];
+}
+
+/** A running guest. Dispose it: that ends QEMU whatever its state. */
+export class Guest implements AsyncDisposable {
+  #process: Deno.ChildProcess;
+  #ended: Promise<Deno.CommandStatus>;
+  #stderr: Promise<string>;
+  #directory: string;
+  #agent: Deno.Conn | null = null;
+  #monitor: Monitor | null = null;
+  #received = new Uint8Array(0);
+
+  private constructor(process: Deno.ChildProcess, directory: string) {
+    this.#process = process;
+    this.#ended = process.status;
+    this.#stderr = new Response(process.stderr).text();
+    this.#directory = directory;
+  }
+
+  /** Starts QEMU and resolves once the guest can run scripts. */
+  static async boot(options: GuestOptions): Promise<Guest> {
+    const directory = await Deno.makeTempDir({ prefix: "ringside-guest-" });
+    let guest: Guest | null = null;
+    try {
+      using monitor = Deno.listen({
+        transport: "unix",
+        path: `${directory}/monitor.sock`,
+      });
+      using agent = Deno.listen({
+        transport: "unix",
+        path: `${directory}/agent.sock`,
+      });
+      const process = new Deno.Command("qemu-system-x86_64", {
+        args: qemuArguments(options, directory),
+        stdin: "null",
+        stdout: "null",
+        stderr: "piped",
+      }).spawn();
+      guest = new Guest(process, directory);
+      await guest.#connect(monitor, agent);
+      return guest;
+    } catch (error) {
+      if (guest) await guest[Symbol.asyncDispose]();
+      else await Deno.remove(directory, { recursive: true });
+      throw error;
+    }
+  }
+
+  async #connect(monitor: Deno.Listener, agent: Deno.Listener): Promise<void> {
+    // QEMU makes both connections before it starts the machine.
+    const connect = async () => {
+      this.#agent = await agent.accept();
+      this.#monitor = await Monitor.open(await monitor.accept());
+    };
+    await this.#attempt("start QEMU", connect(), BOOT_TIMEOUT_MS);
+    await this.run("true", { timeoutMs: BOOT_TIMEOUT_MS });
+  }
+
+  /** The process id of QEMU. */
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  /** What the guest's kernel wrote to its serial console so far. */
+  async console(): Promise<string> {
+    const path = `${this.#directory}/console.log`;
+    return await Deno.readTextFile(path).catch(() => "");
+  }
+
+  /**
+   * Runs a shell script in the guest, one at a time. Rejects when it takes
+   * longer than `timeoutMs` or the guest dies, with the console in the error.
+   */
+  async run(
+    script: string,
+    options: { timeoutMs?: number } = {},
+  ): Promise<ScriptResult> {
+    return await this.#attempt(
+      `run "${script.trim().split("\n")[0]}" in the guest`,
+      this.#exchange(script),
+      options.timeoutMs ?? SCRIPT_TIMEOUT_MS,
+    );
+  }
+
+  /** Like {@linkcode run}, but rejects unless the script succeeds; its stdout, trimmed. */
+  async output(
+    script: string,
+    options: { timeoutMs?: number } = {},
+  ): Promise<string> {
+    const { status, stdout, stderr } = await this.run(script, options);
+    if (status !== 0) {
+      throw new Error(
+        `The script ended with ${status} in the guest:\n${script}\n` +
+          `stdout: ${stdout}\nstderr: ${stderr}\n${await this.#tail()}`,
+      );
+    }
+    return stdout.trim();
+  }
+
+  /** Gives QEMU a command of its machine protocol and resolves with the answer. */
+  async command(
+    name: string,
+    args: Record<string, unknown> = {},
+  ): Promise<unknown> {
+    return await this.#attempt(
+      name,
+      this.#monitor!.execute(name, args),
+      COMMAND_TIMEOUT_MS,
+    );
+  }
+
+  /** Powers the guest off as its user would and waits until QEMU has ended. */
+  async powerOff(): Promise<void> {
+    // The answer need not come: the machine may be gone before.
+    this.#send("sync; poweroff -f").catch(() => {});
+    const { code } = await this.#deadline(
+      "power off",
+      this.#ended,
+      POWER_OFF_TIMEOUT_MS,
+    );
+    if (code !== 0) {
+      throw new Error(`QEMU ended with ${code}: ${await this.#stderr}`);
+    }
+  }
+
+  /** Ends QEMU at once, as a crash would. */
+  async kill(): Promise<void> {
+    this.#process.kill("SIGKILL");
+    await this.#ended;
+  }
+
+  /** Ends QEMU if it still runs and removes its files. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#process.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await this.#ended;
+    await this.#stderr;
+    this.#monitor?.[Symbol.dispose]();
+    this.#monitor = null;
+    this.#agent?.close();
+    this.#agent = null;
+    await Deno.remove(this.#directory, { recursive: true });
+  }
+
+  async #send(script: string): Promise<void> {
+    const line = new TextEncoder().encode(script).toBase64() + "\n";
+    const bytes = new TextEncoder().encode(line);
+    for (let at = 0; at < bytes.length;) {
+      at += await this.#agent!.write(bytes.subarray(at));
+    }
+  }
+
+  async #exchange(script: string): Promise<ScriptResult> {
+    await this.#send(script);
+    let end = -1;
+    while ((end = this.#received.indexOf(10)) < 0) await this.#receive();
+    const line = new TextDecoder().decode(this.#take(end + 1));
+    const [status, stdoutSize, stderrSize] = line.split(" ").map(Number);
+    while (this.#received.length < stdoutSize! + stderrSize!) {
+      await this.#receive();
+    }
+    const decoder = new TextDecoder();
+    return {
+      status: status!,
+      stdout: decoder.decode(this.#take(stdoutSize!)),
+      stderr: decoder.decode(this.#take(stderrSize!)),
+    };
+  }
+
+  #take(size: number): Uint8Array {
+    const taken = this.#received.subarray(0, size);
+    this.#received = this.#received.subarray(size);
+    return taken;
+  }
+
+  async #receive(): Promise<void> {
+    const piece = new Uint8Array(65536);
+    const size = await this.#agent!.read(piece);
+    if (size === null) throw new Error("The guest closed its agent port");
+    const joined = new Uint8Array(this.#received.length + size);
+    joined.set(this.#received);
+    joined.set(piece.subarray(0, size), this.#received.length);
+    this.#received = joined;
+  }
+
+  /** Waits for `work`, unless QEMU ends or the time is over before. */
+  async #attempt<T>(
+    what: string,
+    work: Promise<T>,
+    timeoutMs: number,
+  ): Promise<T> {
+    const ended = this.#ended.then(({ code, signal }): never => {
+      throw new Error(`QEMU ended with ${signal ?? code}`);
+    });
+    return await this.#deadline(what, Promise.race([work, ended]), timeoutMs);
+  }
+
+  async #deadline<T>(
+    what: string,
+    work: Promise<T>,
+    timeoutMs: number,
+  ): Promise<T> {
+    try {
+      return await withDeadline(work, timeoutMs);
+    } catch (error) {
+      throw new Error(
+        `Can't ${what}: ${(error as Error).message}\n` +
+          await this.#tail(),
+        { cause: error },
+      );
+    }
+  }
+
+  /** The end of the console, for the text of an error. */
+  async #tail(): Promise<string> {
+    const lines = (await this.console()).trimEnd().split(/\r?\n/);
+    return `The last lines of the console:\n${lines.slice(-40).join("\n")}`;
+  }
+}

@@ -1,0 +1,324 @@
+/**
+ * One guest with cards of several kinds, each on a TAP interface in a network
+ * namespace: what its driver negotiates, and that traffic passes.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { Guest, type GuestCard } from "./guest.ts";
+import type { BootFiles } from "./initramfs.ts";
+import { captured } from "./net_capture.ts";
+import {
+  bringUp,
+  checkEthtool,
+  negotiated,
+  NET_FEATURES,
+  type NetFeature,
+  OFFLOADS,
+} from "./net_guest.ts";
+import { Lab } from "./net_lab.ts";
+import {
+  type End,
+  iperf,
+  iperfBothWays,
+  ping,
+  sendFile,
+} from "./net_traffic.ts";
+import type { Step } from "./scenario.ts";
+
+/** What the network scenarios run on. */
+export interface NetSetup {
+  /** What the guests boot from. */
+  boot: BootFiles;
+  /** `inline` or `worker`. */
+  plane: string;
+  /** The size of the large file, in MiB. */
+  fileMebibytes: number;
+  /** Whether to show here what the other plane shows as well. */
+  thorough: boolean;
+}
+
+/** One card of the scenario and the interface it is on; both have its name. */
+interface CardPlan {
+  name: string;
+  /** Features that QEMU keeps from the guest. */
+  without: readonly NetFeature[];
+  mtu?: number;
+  pairCount?: number;
+  pcap?: boolean;
+}
+
+const JUMBO = 9000;
+/** What is before the data of a ping of IPv4: Ethernet, IP and ICMP headers. */
+const ETHERNET = 14;
+const IP_ICMP = 28;
+
+const PLANS: readonly CardPlan[] = [
+  { name: "fast", without: [] },
+  { name: "plain", without: [...OFFLOADS, "mrg_rxbuf"] },
+  // Chains of many pages, each large enough for any frame.
+  { name: "big", without: ["mrg_rxbuf"] },
+  // Frames of 9000 bytes, merged from smaller buffers.
+  { name: "jumbo", without: OFFLOADS, mtu: JUMBO },
+  { name: "pairs", without: [], pairCount: 2 },
+  { name: "watched", without: [], pcap: true },
+];
+/** What is shown on the inline plane too, in any case. */
+const ESSENTIAL = ["fast", "pairs", "watched"];
+const SMALL_FILE_MEBIBYTES = 8;
+
+/** A card in use: both ends of its link. */
+interface Link {
+  plan: CardPlan;
+  guest: End;
+  host: End;
+}
+
+const macOf = (index: number) => `52:54:00:77:00:0${index}`;
+
+/** Shows what was negotiated, and small and much traffic both ways. */
+async function showLink(step: Step, guest: Guest, lab: Lab, link: Link) {
+  const { name, without } = link.plan;
+  await step(`${name}: features and ethtool -k agree`, async () => {
+    const features = await negotiated(guest, name);
+    // Of UFO each kernel thinks differently.
+    const names = (Object.keys(NET_FEATURES) as NetFeature[])
+      .filter((feature) => !feature.endsWith("_ufo"));
+    for (const feature of names) {
+      const wanted = !without.includes(feature);
+      assertEquals(features.has(feature), wanted, `${feature} of ${name}`);
+    }
+    return await checkEthtool(guest, name);
+  });
+  await step(`${name}: the host's end takes what the guest does`, async () => {
+    const has = await negotiated(guest, name);
+    const text = await lab.namespace.output(`ethtool -k ${name}`);
+    const pairs = [
+      ["tx-checksum-ip-generic", "guest_csum"],
+      ["tx-tcp-segmentation", "guest_tso4"],
+      ["tx-tcp6-segmentation", "guest_tso6"],
+    ] as const;
+    for (const [line, feature] of pairs) {
+      const state = has.has(feature) ? "on" : "off";
+      assert(text.includes(`${line}: ${state}`), `${feature}: ${text}`);
+    }
+    return pairs.map(([, feature]) => feature).join(", ");
+  });
+  await step(`${name}: ping both ways`, async () => {
+    await ping(link.guest, link.host);
+    return await ping(link.host, link.guest);
+  });
+}
+
+async function showTcp(step: Step, link: Link, mebibytes: number) {
+  const { name, pcap } = link.plan;
+  // What it sends in a second makes a capture of gigabytes.
+  if (!pcap) {
+    await step(`${name}: iperf3 TCP both ways`, async () => {
+      return await iperfBothWays(link.guest, link.host);
+    });
+  }
+  await step(`${name}: ${mebibytes} MiB each way, equal sha256`, async () => {
+    const out = await sendFile(link.guest, link.host, mebibytes);
+    const back = await sendFile(link.host, link.guest, mebibytes);
+    return `${out}, ${back}`;
+  });
+}
+
+async function showIpv6(step: Step, lab: Lab, guest: Guest, link: Link) {
+  await step(`${link.plan.name}: iperf3 TCP over IPv6 both ways`, async () => {
+    const { name } = link.plan;
+    await lab.namespace.ip(`addr add fd77::1/64 dev ${name} nodad`);
+    await guest.output(`ip addr add fd77::2/64 dev ${name} nodad`);
+    return await iperfBothWays(
+      { ...link.guest, address: "fd77::2" },
+      { ...link.host, address: "fd77::1" },
+    );
+  });
+}
+
+async function showJumbo(step: Step, guest: Guest, lab: Lab, link: Link) {
+  await step(`an MTU of ${JUMBO} arrives in the guest`, async () => {
+    const mtu = await guest.output(`cat /sys/class/net/${link.plan.name}/mtu`);
+    assertEquals(mtu, String(JUMBO));
+    return mtu;
+  });
+  await step(`frames of ${JUMBO} bytes both ways, in one piece`, async () => {
+    const { name } = link.plan;
+    const before = await lab.namespace.counters(name);
+    await ping(link.guest, link.host, JUMBO - IP_ICMP);
+    await ping(link.host, link.guest, JUMBO - IP_ICMP);
+    const after = await lab.namespace.counters(name);
+    const bytes = 10 * (JUMBO + ETHERNET);
+    for (const way of ["rx", "tx"] as const) {
+      const frames = after[`${way}Packets`] - before[`${way}Packets`];
+      const size = after[`${way}Bytes`] - before[`${way}Bytes`];
+      // Neighbours may ask for each other meanwhile.
+      assert(frames >= 10 && frames < 20, `${frames} frames ${way}`);
+      assert(size >= bytes, `${size} bytes ${way} in ${frames} frames`);
+    }
+    return `${bytes} bytes in 10 frames each way`;
+  });
+}
+
+async function showPairs(step: Step, guest: Guest, link: Link) {
+  const { name } = link.plan;
+  await step("2 queue pairs are in use", async () => {
+    const text = await guest.output(`ethtool -l ${name}`);
+    const counts = [...text.matchAll(/^Combined:\s*(\d+)/gm)]
+      .map(([, count]) => Number(count));
+    assertEquals(counts, [2, 2], text);
+    return "2 of 2";
+  });
+  await step("traffic passes on both pairs, both ways", async () => {
+    const counts = async () => {
+      const text = await guest.output(`ethtool -S ${name}`);
+      return ["rx_queue_0", "rx_queue_1", "tx_queue_0", "tx_queue_1"].map(
+        (queue) => Number(text.match(`${queue}_packets: (\\d+)`)![1]),
+      );
+    };
+    const before = await counts();
+    for (const processor of [0, 1]) {
+      await iperf(link.guest, link.host, { processor });
+      await iperf(link.guest, link.host, { processor, more: "-R" });
+    }
+    const after = await counts();
+    const grown = after.map((count, index) => count - before[index]!);
+    const text = `rx ${grown[0]} and ${grown[1]}, tx ${grown[2]} and ` +
+      `${grown[3]} frames`;
+    assert(grown.every((count) => count > 100), text);
+    return text;
+  });
+  await step("1 pair, then 2 again", async () => {
+    for (const count of [1, 2]) {
+      await guest.output(`ethtool -L ${name} combined ${count}`);
+      for (const processor of [0, 1]) {
+        await iperf(link.guest, link.host, { processor });
+      }
+      await ping(link.host, link.guest);
+    }
+    return "traffic all along";
+  });
+}
+
+async function showGrowth(step: Step, guest: Guest, link: Link) {
+  await step("memory plugged in: traffic goes on, on both pairs", async () => {
+    // QEMU 7.2 tells of it once for each pair.
+    await guest.command("object-add", {
+      "qom-type": "memory-backend-memfd",
+      id: "more",
+      size: 128 << 20,
+      share: true,
+    });
+    await guest.command("device_add", {
+      driver: "pc-dimm",
+      id: "dimm",
+      memdev: "more",
+    });
+    for (const processor of [0, 1]) {
+      await iperf(link.guest, link.host, { processor });
+    }
+    return await ping(link.host, link.guest);
+  });
+}
+
+/** Shows that a capture has each frame, after the process has ended. */
+async function showCapture(
+  step: Step,
+  lab: Lab,
+  counted: { rxPackets: number; txPackets: number },
+) {
+  await step("the capture has each frame of both directions", async () => {
+    const frames = await captured(lab.capturePath("watched"));
+    assertEquals(
+      [frames.fromGuest, frames.toGuest, frames.total],
+      [
+        counted.rxPackets,
+        counted.txPackets,
+        counted.rxPackets + counted.txPackets,
+      ],
+    );
+    return `${frames.fromGuest} from the guest, ${frames.toGuest} to it`;
+  });
+}
+
+/** Makes interfaces and cards; resolves with the guest's part of them. */
+async function plug(
+  lab: Lab,
+  plane: string,
+  plans: readonly CardPlan[],
+): Promise<GuestCard[]> {
+  const cards: GuestCard[] = [];
+  const devices = [];
+  for (const [index, plan] of plans.entries()) {
+    const { name, mtu, pairCount = 1 } = plan;
+    await lab.addInterface(name, {
+      address: `10.77.${index}.1`,
+      severalQueues: pairCount > 1,
+      ...(mtu === undefined ? {} : { mtu }),
+    });
+    const mac = macOf(index);
+    devices.push({
+      device: "net",
+      name,
+      mac,
+      "ifname": name,
+      "queue-pairs": pairCount,
+      "data-plane": plane,
+      ...(plan.pcap ? { "pcap": lab.capturePath(name) } : {}),
+    });
+    cards.push({
+      socketPath: lab.socketPath(name),
+      mac,
+      pairCount,
+      without: plan.without,
+      ...(mtu === undefined ? {} : { mtu }),
+    });
+  }
+  await lab.serve(devices);
+  return cards;
+}
+
+/** Shows what a guest's cards on TAP interfaces do. */
+export async function netScenario(step: Step, setup: NetSetup): Promise<void> {
+  await using lab = await Lab.set();
+  const { plane, thorough } = setup;
+  const isFull = thorough || plane === "worker";
+  const plans = PLANS.filter(({ name }) => isFull || ESSENTIAL.includes(name));
+  const cards = await plug(lab, plane, plans);
+  await using guest = await Guest.boot({ boot: setup.boot, cards });
+  for (const [index, plan] of plans.entries()) {
+    const address = `10.77.${index}.2`;
+    await bringUp(guest, macOf(index), plan.name, address);
+    const link: Link = {
+      plan,
+      guest: { shell: guest, address, directory: "/tmp" },
+      host: lab.end(`10.77.${index}.1`),
+    };
+    await showLink(step, guest, lab, link);
+    const isFast = plan.name === "fast";
+    const isLarge = isFast && isFull;
+    await showTcp(
+      step,
+      link,
+      isLarge ? setup.fileMebibytes : SMALL_FILE_MEBIBYTES,
+    );
+    if (isFast) await showIpv6(step, lab, guest, link);
+    if (plan.mtu !== undefined) await showJumbo(step, guest, lab, link);
+    if (plan.pairCount !== undefined) {
+      await showPairs(step, guest, link);
+      await showGrowth(step, guest, link);
+    }
+  }
+  // Nothing passes any more, and the process has written what did.
+  await guest.output("ip link set watched down");
+  await lab.namespace.ip("link set watched down");
+  const counted = await lab.namespace.counters("watched");
+  await guest.powerOff();
+  await step("stopped by SIGTERM: exit code 0", async () => {
+    const { code } = await lab.backEnd.stop();
+    assertEquals(code, 0, lab.backEnd.log);
+    return "so it is";
+  });
+  await showCapture(step, lab, counted);
+}

@@ -1,0 +1,36 @@
+/**
+ * Real guests with network cards of ours, in network namespaces: what
+ * `deno task vm` shows, as tests.
+ *
+ * The large file has 64 MiB, or `RINGSIDE_FILE_MIB`.
+ *
+ * @module
+ */
+import { requirement } from "../support/require.ts";
+import { netScenarios } from "./card_scenarios.ts";
+import { prepareBoot } from "./initramfs.ts";
+import { canMakeNamespaces } from "./net_namespace.ts";
+import { missingCardTools } from "./serving.ts";
+
+const hasTools = requirement(
+  "what guests with cards take (tests/vm/README.md)",
+  () => {
+    const missing = missingCardTools();
+    if (missing.length > 0) throw new Error(missing.join(", "));
+    return true;
+  },
+);
+const canRun = requirement(
+  "the right to make network namespaces",
+  canMakeNamespaces,
+) && hasTools;
+const fileMebibytes = Number(Deno.env.get("RINGSIDE_FILE_MIB") ?? 64);
+
+for (const { name, run } of netScenarios) {
+  Deno.test({ name: `[VM] ${name}`, ignore: !canRun }, async (test) => {
+    const boot = await prepareBoot("card");
+    await run(async (title, body) => {
+      await test.step(title, async () => void await body());
+    }, { boot, fileMebibytes, thorough: false });
+  });
+}

@@ -1,0 +1,56 @@
+/**
+ * All scenarios, for the tests and for `deno task vm` alike.
+ *
+ * @module
+ */
+import type { BackEndKind } from "./back_end.ts";
+import { diskScenario } from "./disk_scenario.ts";
+import { kindsScenario } from "./kinds_scenario.ts";
+import { lifeScenario } from "./life_scenario.ts";
+import { restlessScenario } from "./restless_scenario.ts";
+import {
+  describeVariant,
+  type Setup,
+  type Step,
+  variantsOf,
+} from "./scenario.ts";
+
+/** A scenario with its name. */
+export interface Scenario {
+  /** What it is about. */
+  name: string;
+  /** Shows it, step by step. */
+  run(step: Step, setup: Setup): Promise<void>;
+}
+
+/**
+ * The scenarios that make sense for a back-end. Without `thorough` those whose
+ * outcome hardly depends on the engine run on one engine only, to save time.
+ */
+export function scenariosOf(
+  kind: BackEndKind,
+  { thorough }: { thorough: boolean },
+): Scenario[] {
+  const variants = variantsOf(kind);
+  const disks = variants.map((variant): Scenario => ({
+    name: `A disk (${describeVariant(variant)})`,
+    run: (step, setup) => diskScenario(step, setup, variant),
+  }));
+  const lives = variants.map((variant): Scenario => ({
+    name: `Guest after guest (${describeVariant(variant)})`,
+    run: (step, setup) => lifeScenario(step, setup, variant),
+  }));
+  // The sync engine never has a request in flight when the machine changes.
+  const restless = variants
+    .filter(({ ioEngine }) => thorough || ioEngine !== "sync")
+    .map((variant): Scenario => ({
+      name: `A restless machine (${describeVariant(variant)})`,
+      run: (step, setup) => restlessScenario(step, setup, variant),
+    }));
+  return [
+    ...disks,
+    { name: "Kinds of disks", run: kindsScenario },
+    ...lives,
+    ...restless,
+  ];
+}
