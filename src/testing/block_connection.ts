@@ -9,7 +9,7 @@ import type { Frontend } from "../vhost_user/frontend.ts";
 import { BlockDriver } from "./block_driver.ts";
 import { Connection, type ConnectionOptions } from "./connection.ts";
 import type { DriverMemory } from "./driver_memory.ts";
-import type { SplitDriver } from "./split_driver.ts";
+import type { RingDriver } from "./ring_driver.ts";
 
 /** How a {@linkcode BlockConnection} is set up. */
 export interface BlockConnectionOptions extends ConnectionOptions {
@@ -22,7 +22,7 @@ export interface ConnectedRing {
   /** Of the ring in its device. */
   readonly index: number;
   /** The ring itself. */
-  readonly ring: SplitDriver;
+  readonly ring: RingDriver;
   /** Requests over the ring. */
   readonly driver: BlockDriver;
   /** Kicks the device. */

@@ -4,7 +4,8 @@
  * @module
  */
 import type { DriverMemory } from "./driver_memory.ts";
-import type { DriverSegment, SplitDriver } from "./split_driver.ts";
+import type { DriverSegment } from "./ring_driver.ts";
+import type { RingDriver } from "./ring_driver.ts";
 
 const SECTOR_SIZE = 512;
 const HEADER_SIZE = 16;
@@ -90,7 +91,7 @@ interface Waiting {
  */
 export class BlockDriver {
   readonly #memory: DriverMemory;
-  readonly #ring: SplitDriver;
+  readonly #ring: RingDriver;
   readonly #port: BlockDriverPort;
   readonly #indirect: boolean;
   /** By head. */
@@ -104,7 +105,7 @@ export class BlockDriver {
   /** Drives the device at `port` through `ring`, which lies in `memory`. */
   constructor(
     memory: DriverMemory,
-    ring: SplitDriver,
+    ring: RingDriver,
     port: BlockDriverPort,
     options: BlockDriverOptions = {},
   ) {

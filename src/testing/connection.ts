@@ -6,13 +6,9 @@
 import { ProtocolError } from "../errors.ts";
 import { EventFd } from "../io/event_fd.ts";
 import { Reactor } from "../io/reactor.ts";
-import {
-  VIRTIO_F_EVENT_IDX,
-  VIRTIO_F_INDIRECT_DESC,
-} from "../device/features.ts";
 import { Frontend, type NegotiateOptions } from "../vhost_user/frontend.ts";
 import { DriverMemory, type DriverRegionSpec } from "./driver_memory.ts";
-import { SplitDriver } from "./split_driver.ts";
+import { openRing, type RingDriver } from "./ring_driver.ts";
 
 /** How a {@linkcode Connection} is set up. */
 export interface ConnectionOptions extends NegotiateOptions {
@@ -29,7 +25,7 @@ export class ConnectionRing implements Disposable {
   /** Of the ring in its device. */
   readonly index: number;
   /** The ring itself. */
-  readonly ring: SplitDriver;
+  readonly ring: RingDriver;
   /** Kicks the device. */
   readonly kickFd: EventFd = EventFd.open();
   /** What the device calls. */
@@ -38,7 +34,7 @@ export class ConnectionRing implements Disposable {
   readonly errFd: EventFd = EventFd.open();
 
   /** Ring `index`, laid out as `ring`. */
-  constructor(index: number, ring: SplitDriver) {
+  constructor(index: number, ring: RingDriver) {
     this.index = index;
     this.ring = ring;
   }
@@ -102,10 +98,7 @@ export class Connection implements Disposable {
       );
       const connection = new Connection(frontend, memory, features, rings);
       for (let index = 0; index < queueCount; index++) {
-        const ring = new SplitDriver(memory, queueSize, {
-          eventIndex: (features & VIRTIO_F_EVENT_IDX) !== 0n,
-          indirect: (features & VIRTIO_F_INDIRECT_DESC) !== 0n,
-        });
+        const ring = openRing(memory, queueSize, features);
         rings.push(new ConnectionRing(index, ring));
         await connection.start(index, 0);
       }

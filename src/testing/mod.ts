@@ -15,10 +15,16 @@ export { Prng } from "./prng.ts";
 export {
   type AddOptions,
   type DriverSegment,
+  openRing,
   type RawDescriptor,
+  type RingDriver,
+  type RingOptions,
+  type UsedChain,
+} from "./ring_driver.ts";
+export {
+  asSplit,
   SplitDriver,
   type SplitDriverOptions,
-  type UsedChain,
 } from "./split_driver.ts";
 export {
   BlockConnection,

@@ -4,7 +4,8 @@
  * @module
  */
 import type { DriverMemory } from "./driver_memory.ts";
-import type { DriverSegment, SplitDriver } from "./split_driver.ts";
+import type { DriverSegment } from "./ring_driver.ts";
+import type { RingDriver } from "./ring_driver.ts";
 
 /** Bytes of `struct virtio_net_hdr`, §5.1.6. */
 export const NET_HEADER_SIZE = 12;
@@ -50,9 +51,9 @@ export interface ReceivedFrame {
 /** Sends and receives frames over one queue pair. */
 export class NetDriver {
   /** The ring of receive buffers. */
-  readonly receiveRing: SplitDriver;
+  readonly receiveRing: RingDriver;
   /** The ring of frames to send. */
-  readonly transmitRing: SplitDriver;
+  readonly transmitRing: RingDriver;
   /** Frames that the device took. */
   sentCount = 0;
   readonly #memory: DriverMemory;
@@ -67,8 +68,8 @@ export class NetDriver {
   /** Drives the rings, which lie in `memory`. */
   constructor(
     memory: DriverMemory,
-    receiveRing: SplitDriver,
-    transmitRing: SplitDriver,
+    receiveRing: RingDriver,
+    transmitRing: RingDriver,
     port: NetDriverPort,
     options: NetDriverOptions = {},
   ) {

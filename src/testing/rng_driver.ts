@@ -4,7 +4,8 @@
  * @module
  */
 import type { DriverMemory } from "./driver_memory.ts";
-import type { DriverSegment, SplitDriver } from "./split_driver.ts";
+import type { DriverSegment } from "./ring_driver.ts";
+import type { RingDriver } from "./ring_driver.ts";
 
 /** What the buffers hold until the device has written them. */
 const UNTOUCHED = 0xa5;
@@ -31,7 +32,7 @@ export interface RngRequest {
 /** Asks for random bytes through a ring. */
 export class RngDriver {
   readonly #memory: DriverMemory;
-  readonly #ring: SplitDriver;
+  readonly #ring: RingDriver;
   readonly #port: RngDriverPort;
   /** By head: those that the device has. */
   readonly #waiting = new Map<number, RngRequest>();
@@ -39,7 +40,7 @@ export class RngDriver {
   /** Drives the device at `port` through `ring`, which lies in `memory`. */
   constructor(
     memory: DriverMemory,
-    ring: SplitDriver,
+    ring: RingDriver,
     port: RngDriverPort,
   ) {
     this.#memory = memory;

@@ -22,36 +22,13 @@ import {
 } from "../virtqueue/layout.ts";
 import type { VirtqueueConfig } from "../virtqueue/virtqueue.ts";
 import type { DriverMemory } from "./driver_memory.ts";
-
-/** One buffer of a request. */
-export interface DriverSegment {
-  /** Its guest address; a bigint can be any 64 bits. */
-  readonly address: number | bigint;
-  /** In bytes. */
-  readonly size: number;
-  /** The device writes it (otherwise it reads it). */
-  readonly writable: boolean;
-}
-
-/** The 16 bytes of a descriptor. */
-export interface RawDescriptor {
-  /** Any 64 bits. */
-  address: number | bigint;
-  /** Any 32 bits. */
-  size: number;
-  /** `VIRTQ_DESC_F_*`, or any 16 bits. */
-  flags: number;
-  /** Any 16 bits. */
-  next: number;
-}
-
-/** A request that the device gave back. */
-export interface UsedChain {
-  /** As `add` returned it. */
-  head: number;
-  /** Bytes that the device says it wrote. */
-  written: number;
-}
+import type {
+  AddOptions,
+  DriverSegment,
+  RawDescriptor,
+  RingDriver,
+  UsedChain,
+} from "./ring_driver.ts";
 
 /** How a {@linkcode SplitDriver} is to be. */
 export interface SplitDriverOptions {
@@ -65,18 +42,12 @@ export interface SplitDriverOptions {
   region?: number;
 }
 
-/** How a request is to be laid out. */
-export interface AddOptions {
-  /** Through an indirect table; or how many segments come before that. */
-  indirect?: boolean | number;
-}
-
 /**
  * Drives a split ring that it lays out in a DriverMemory. `add` stages
  * requests, `publish` shows them to the device, `nextUsed` takes them back.
  * The `raw*` methods write whatever they are told, to break a ring.
  */
-export class SplitDriver {
+export class SplitDriver implements RingDriver {
   /** Entries. */
   readonly size: number;
   /** The descriptor table, guest address. */
@@ -206,6 +177,28 @@ export class SplitDriver {
     }
     this.rawAvailable(head);
     return head;
+  }
+
+  /** Overwrites parts of a descriptor of a chain that is staged. */
+  amend(head: number, position: number, raw: Partial<RawDescriptor>): void {
+    const held = this.#chains.get(head) ?? [];
+    const [table, entries] = this.#tableOf.get(head) ?? [0, 0];
+    const direct = held.length;
+    if (position < 0 || position >= direct + entries) {
+      throw new RangeError(
+        `Chain ${head} has no descriptor ${position}, wanted one below ` +
+          `${direct + entries}`,
+      );
+    }
+    const address = position < direct
+      ? this.descriptorArea + DESCRIPTOR_SIZE * held[position]!
+      : table + DESCRIPTOR_SIZE * (position - direct);
+    const [view, at] = this.#memory.view(address);
+    const { address: to, size, flags, next } = raw;
+    if (to !== undefined) view.setBigUint64(at, BigInt(to), true);
+    if (size !== undefined) view.setUint32(at + 8, size, true);
+    if (flags !== undefined) view.setUint16(at + 12, flags, true);
+    if (next !== undefined) view.setUint16(at + 14, next, true);
   }
 
   /** Shows what is staged to the device; true when that wants a kick. */
@@ -344,4 +337,10 @@ function rawOf(segment: DriverSegment): RawDescriptor {
     flags: segment.writable ? VIRTQ_DESC_F_WRITE : 0,
     next: 0,
   };
+}
+
+/** `ring`, which has to be split: for what only split rings have. */
+export function asSplit(ring: RingDriver): SplitDriver {
+  if (ring instanceof SplitDriver) return ring;
+  throw new TypeError("The ring is packed, wanted a split one");
 }

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { SplitDriver } from "../../src/testing/split_driver.ts";
+import { asSplit, type SplitDriver } from "../../src/testing/split_driver.ts";
 import {
   AVAIL_RING,
   RING_INDEX,
@@ -68,11 +68,11 @@ class Side {
 
 function layOut(h: NetHarness): [receive: Side, transmit: Side] {
   const { memory, driver } = h;
-  const receive = new Side(h, driver.receiveRing);
-  const transmit = new Side(h, driver.transmitRing);
+  const receive = new Side(h, asSplit(driver.receiveRing));
+  const transmit = new Side(h, asSplit(driver.transmitRing));
   for (let i = 0; i < SIZE; i++) {
     const address = memory.allocate(BUFFER_SIZE);
-    driver.receiveRing.rawDescriptor(i, {
+    asSplit(driver.receiveRing).rawDescriptor(i, {
       address,
       size: BUFFER_SIZE,
       flags: 2,
@@ -83,7 +83,7 @@ function layOut(h: NetHarness): [receive: Side, transmit: Side] {
     const size = 12 + SIZES[i % SIZES.length]!;
     const address = memory.allocate(size);
     memory.write(address, new Uint8Array(size).fill(2, 12));
-    driver.transmitRing.rawDescriptor(i, { address, size });
+    asSplit(driver.transmitRing).rawDescriptor(i, { address, size });
     transmit.post(i);
   }
   receive.publish();

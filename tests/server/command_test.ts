@@ -2,6 +2,7 @@
  * Commands of the front-end and signals come through, whatever the rings are
  * doing.
  */
+import { asSplit } from "../../src/testing/split_driver.ts";
 import { assertEquals, assertLess } from "@std/assert";
 import { BlockConnection } from "../../src/testing/block_connection.ts";
 import { Connection } from "../../src/testing/connection.ts";
@@ -78,7 +79,8 @@ for (const dataPlane of PLANES) {
       queueSize: SLOW_QUEUE_SIZE,
     });
     const { frontend, memory } = connection;
-    const { ring, kickFd } = connection.rings[0]!;
+    const { kickFd } = connection.rings[0]!;
+    const ring = asSplit(connection.rings[0]!.ring);
     const address = memory.allocate(512);
     for (let i = 0; i < SLOW_QUEUE_SIZE; i++) {
       ring.add([{ address, size: 512, writable: true }]);

@@ -5,7 +5,7 @@
 import { assertEquals } from "@std/assert";
 import type { BlockConnection } from "../../src/testing/block_connection.ts";
 import { BLOCK_STATUS, rangeBytes } from "../../src/testing/block_driver.ts";
-import type { DriverSegment } from "../../src/testing/split_driver.ts";
+import type { DriverSegment } from "../../src/testing/ring_driver.ts";
 import {
   BLOCK_SIZE,
   BLOCKS,

@@ -2,6 +2,7 @@
  * Hostile front-ends: memory that goes, sockets that are flooded or dripped on
  * and sessions that end, all of it with requests in flight.
  */
+import { asSplit } from "../../src/testing/split_driver.ts";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { SystemError } from "../../src/errors.ts";
 import { EAGAIN } from "../../src/ffi/abi.ts";
@@ -241,7 +242,8 @@ for (const plane of PLANES) {
           const loads = loadOf(disk);
           await Promise.all(loads.map((load) => load.progress(20)));
           await disk.frontend.resetDevice();
-          const used = () => disk.rings.map((r) => r.ring.publishedUsedIndex);
+          const used = () =>
+            disk.rings.map((r) => asSplit(r.ring).publishedUsedIndex);
           const before = used();
           // The rings are stopped, whatever is kicked and asked for.
           for (const { kick } of disk.rings) kick.signal();

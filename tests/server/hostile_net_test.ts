@@ -2,6 +2,7 @@
  * Hostile drivers of a network card, in a real process: after each the card
  * serves on, in the same session and in the next.
  */
+import { asSplit } from "../../src/testing/split_driver.ts";
 import { assert, assertEquals } from "@std/assert";
 import { VIRTIO_NET_F_MRG_RXBUF } from "../../devices/net/protocol.ts";
 import { Reactor } from "../../src/io/reactor.ts";
@@ -9,7 +10,7 @@ import {
   NetConnection,
   type NetConnectionOptions,
 } from "../../src/testing/net_connection.ts";
-import type { DriverSegment } from "../../src/testing/split_driver.ts";
+import type { DriverSegment } from "../../src/testing/ring_driver.ts";
 import {
   VIRTQ_DESC_F_NEXT,
   VIRTQ_DESC_F_WRITE,
@@ -120,7 +121,7 @@ const SENT: readonly (readonly [what: string, act: Act])[] = [
         net,
         [bytes(net, 12), bytes(net, 60)],
         (head) =>
-          net.driver.transmitRing.rawDescriptor(head, {
+          asSplit(net.driver.transmitRing).rawDescriptor(head, {
             address: 0x1_0000,
             size: 12,
             flags: VIRTQ_DESC_F_NEXT,
@@ -245,7 +246,7 @@ for (const plane of ["inline", "worker"]) {
         }
         // An endless one, and a frame that finds only room for its header.
         const head = post([good]);
-        ring.rawDescriptor(head, {
+        asSplit(ring).rawDescriptor(head, {
           ...good,
           flags: VIRTQ_DESC_F_NEXT | VIRTQ_DESC_F_WRITE,
           next: head,

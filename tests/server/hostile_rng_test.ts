@@ -2,10 +2,11 @@
  * Hostile drivers of the entropy device, in real shared memory of a real
  * process: after each the device serves on, and nothing is left of it.
  */
+import { asSplit } from "../../src/testing/split_driver.ts";
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { libc } from "../../src/ffi/libc.ts";
 import { Reactor } from "../../src/io/reactor.ts";
-import type { DriverSegment } from "../../src/testing/split_driver.ts";
+import type { DriverSegment } from "../../src/testing/ring_driver.ts";
 import {
   VIRTQ_DESC_F_NEXT,
   VIRTQ_DESC_F_WRITE,
@@ -105,7 +106,7 @@ const CASES: readonly Case[] = [
       const { ring } = rng.port;
       const address = rng.connection.memory.allocate(64);
       const head = ring.add([{ address, size: 64, writable: true }]);
-      ring.rawDescriptor(head, {
+      asSplit(ring).rawDescriptor(head, {
         address,
         size: 64,
         flags: VIRTQ_DESC_F_WRITE | VIRTQ_DESC_F_NEXT,

@@ -9,7 +9,7 @@ import { libc } from "../../src/ffi/libc.ts";
 import { DiskFile } from "../../src/io/file.ts";
 import { BLOCK_STATUS } from "../../src/testing/block_driver.ts";
 import type { BlockConnection } from "../../src/testing/block_connection.ts";
-import type { DriverSegment } from "../../src/testing/split_driver.ts";
+import type { DriverSegment } from "../../src/testing/ring_driver.ts";
 import {
   DESCRIPTOR_SIZE,
   VIRTQ_DESC_F_INDIRECT,

@@ -16,8 +16,11 @@ import {
 import type {
   AddOptions,
   DriverSegment,
-  SplitDriver,
   UsedChain,
+} from "../../../src/testing/ring_driver.ts";
+import {
+  asSplit,
+  type SplitDriver,
 } from "../../../src/testing/split_driver.ts";
 import {
   DESCRIPTOR_SIZE,
@@ -54,7 +57,7 @@ export class RawRing {
   constructor(disk: BlockConnection, index = 0) {
     this.disk = disk;
     this.#connected = disk.rings[index]!;
-    this.ring = this.#connected.ring;
+    this.ring = asSplit(this.#connected.ring);
   }
 
   /** A header in memory of its own. */
