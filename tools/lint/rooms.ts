@@ -17,9 +17,11 @@ export interface Room {
 
 /** The first room whose path a file starts with is the file's. */
 const ROOMS: readonly Room[] = [
-  { path: "main.ts", rank: 5, peers: ["src/cli/"] },
-  { path: "mod.ts", rank: 5 },
-  { path: "src/cli/", rank: 5 },
+  { path: "main.ts", rank: 8 },
+  { path: "mod.ts", rank: 8 },
+  { path: "src/cli/", rank: 7 },
+  { path: "src/check/", rank: 6 },
+  { path: "src/load/", rank: 6 },
   { path: "src/testing/", rank: 5 },
   { path: "src/server/", rank: 4 },
   { path: "devices/mod.ts", rank: 4, peers: ["devices/"] },
