@@ -25,6 +25,8 @@ Deno.test("imports go down", () => {
     ["src/memory/memory_table.ts", "../io/fd.ts"],
     ["src/ffi/struct.ts", "../assert.ts"],
     ["src/testing/split_driver.ts", "../vhost_user/frontend.ts"],
+    ["src/check/guest.ts", "../testing/mod.ts"],
+    ["src/load/driver.ts", "../testing/mod.ts"],
     ["devices/block/mod.ts", "../../src/device/device.ts"],
     ["devices/block/mod.ts", "./config.ts"],
     ["devices/mod.ts", "./block/mod.ts"],
