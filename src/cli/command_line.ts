@@ -19,6 +19,7 @@ import {
   type CommonValues,
 } from "./common_options.ts";
 import { nearest } from "./nearest.ts";
+import { type Tool, TOOLS } from "./tools.ts";
 
 /** The devices by their names on the command line. */
 export type Registry = Readonly<Record<string, DeviceDescriptor>>;
@@ -35,7 +36,8 @@ export type Command =
     options: OptionValues<OptionSpecs>;
   }
   | { kind: "serve-help" }
-  | { kind: "serve-config"; path: string };
+  | { kind: "serve-config"; path: string }
+  | { kind: "tool"; tool: Tool; args: string[] };
 
 /** The word in place of a device that stands for several, from a file. */
 export const SERVE = "serve";
@@ -84,13 +86,16 @@ export function parseCommandLine(args: string[], devices: Registry): Command {
   if (top.version) return { kind: "version" };
   if (top.help) return { kind: "help", device: null };
   const [name, ...rest] = top._.map(String);
-  const names = [...Object.keys(devices), SERVE];
+  const names = [...Object.keys(devices), SERVE, ...Object.keys(TOOLS)];
   if (name === undefined) {
     throw new UsageError(
       `There is no device: give one of ${names.join(", ")}, or --help`,
     );
   }
   if (name === SERVE) return parseServe(rest);
+  if (Object.hasOwn(TOOLS, name)) {
+    return { kind: "tool", tool: TOOLS[name]!, args: rest };
+  }
   if (!Object.hasOwn(devices, name)) {
     const near = TOP_OPTIONS.includes(name)
       ? `--${name}`
@@ -189,11 +194,18 @@ function joinDashes(
   return joined;
 }
 
-/** The values that `args` give to `specs`. */
-function readOptions(
+/**
+ * The values that `line` gives to `specs`, the options of `device` (or of what
+ * stands in its place). What belongs to no option goes to `words`, and is
+ * refused where there are none.
+ *
+ * @throws {UsageError} what is, what was wanted
+ */
+export function readOptions(
   line: string[],
   specs: OptionSpecs,
   device: string,
+  words?: string[],
 ): Record<string, string | number | boolean> {
   const args = joinDashes(line, specs, device);
   const names = Object.keys(specs);
@@ -221,7 +233,8 @@ function readOptions(
     given[name] = readValue(name, specs, values[0]!);
   }
   const [extra] = parsed._;
-  if (extra !== undefined) {
+  if (words !== undefined) words.push(...parsed._.map(String));
+  else if (extra !== undefined) {
     throw new UsageError(
       `"${extra}" belongs to no option: ringside ${device} --help lists them`,
     );

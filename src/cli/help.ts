@@ -16,6 +16,7 @@ import {
   SERVE_OPTIONS,
 } from "./command_line.ts";
 import { COMMON_OPTIONS } from "./common_options.ts";
+import { TOOLS } from "./tools.ts";
 
 const COLUMNS = 80;
 const GAP = 2;
@@ -34,15 +35,26 @@ export function programHelp(devices: Registry): string {
   return [
     "Usage: ringside DEVICE (--socket-path PATH | --fd N) [OPTION]...",
     `       ringside ${SERVE} --config FILE`,
+    "       ringside TOOL [OPTION]...",
     "",
     "Serves virtio devices to guests over vhost-user: one, or those in a file.",
     "",
     "Devices:",
     table(list),
     "",
+    "Tools, for any back-end:",
+    table(
+      Object.entries(TOOLS).map((
+        [name, { summary }],
+      ): [string, string] => [name, summary]),
+    ),
+    "",
     "Options:",
     table([
-      ["--help", "Print this help and exit; DEVICE --help lists its options"],
+      [
+        "--help",
+        "Print this help and exit; behind a device or a tool, that of it",
+      ],
       ["--version", COMMON_OPTIONS.version.describe],
     ]),
     "",
@@ -106,7 +118,8 @@ export function deviceHelp(device: DeviceDescriptor): string {
   ].join("\n");
 }
 
-function optionTable(specs: OptionSpecs): string {
+/** The options `specs`, a line or more each. */
+export function optionTable(specs: OptionSpecs): string {
   return table(
     Object.entries(specs).map((
       [name, spec],

@@ -16,6 +16,7 @@ import {
 import { parseConfig } from "./config.ts";
 import { deviceHelp, programHelp, serveHelp } from "./help.ts";
 import type { ServedDevice } from "./serve.ts";
+import { ToolError } from "./tools.ts";
 
 /** What the command line works on. */
 export interface House {
@@ -80,6 +81,13 @@ export async function run(
     }
     const house = await environment.load();
     const command = parseCommandLine(args, house.devices);
+    if (command.kind === "tool") {
+      const tool = await command.tool.load();
+      return await tool.run(command.args, {
+        print: (line) => print(environment, line),
+        complain: (line) => environment.complain(line),
+      });
+    }
     await execute(command, house, environment);
     return EXIT_OK;
   } catch (error) {
@@ -107,7 +115,7 @@ function print(environment: Environment, text: string): void {
 }
 
 async function execute(
-  command: Command,
+  command: Exclude<Command, { kind: "tool" }>,
   house: House,
   environment: Environment,
 ): Promise<void> {
@@ -152,7 +160,7 @@ function describeError(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (
     error instanceof UsageError || error instanceof SystemError ||
-    error instanceof OutputError
+    error instanceof OutputError || error instanceof ToolError
   ) {
     return printable(error.message);
   }
