@@ -4,7 +4,14 @@
  * @module
  */
 import { UsageError } from "../errors.ts";
-import { EINTR, O_CLOEXEC, O_RDONLY } from "../ffi/abi.ts";
+import {
+  EINTR,
+  O_CLOEXEC,
+  O_CREAT,
+  O_RDONLY,
+  O_TRUNC,
+  O_WRONLY,
+} from "../ffi/abi.ts";
 import { errno } from "../ffi/errno.ts";
 import { libc } from "../ffi/libc.ts";
 import { cString } from "../ffi/pointer.ts";
@@ -42,6 +49,29 @@ export function readTextFile(path: string, sizeMax: number): string {
     throw new UsageError(
       `${path} is no text in UTF-8: save it so, or name another file`,
     );
+  }
+}
+
+/** What a report may be read by: its owner writes, all read. */
+const MODE = 0o644;
+
+/**
+ * Makes `text` what the file at `path` holds, which is made where it is not
+ * there. Throws a SystemError.
+ */
+export function writeTextFile(path: string, text: string): void {
+  const flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
+  const number = libc.open(cString(path), flags, MODE);
+  if (number < 0) throw pathError("open", errno(), path, "make");
+  using fd = new Fd(number);
+  const bytes = new TextEncoder().encode(text);
+  for (let at = 0; at < bytes.length;) {
+    const done = libc.write(fd.number, bytes.subarray(at), bytes.length - at);
+    if (done >= 0) at += done;
+    else {
+      const failure = errno();
+      if (failure !== EINTR) throw pathError("write", failure, path, "make");
+    }
   }
 }
 

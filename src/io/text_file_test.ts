@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { openDescriptors } from "../../tests/support/descriptors.ts";
 import { SystemError, UsageError } from "../errors.ts";
-import { readTextFile } from "./text_file.ts";
+import { readTextFile, writeTextFile } from "./text_file.ts";
 
 Deno.test("a text is read whole, up to its greatest size", () => {
   const path = Deno.makeTempFileSync({ prefix: "ringside-" });
@@ -40,4 +40,17 @@ Deno.test("what can't be read is an error with its path", () => {
     "ENOENT on /nonexistent.json: there is no such file, name another",
   );
   assertThrows(() => readTextFile("/", 100), UsageError, "/ is a directory");
+});
+
+Deno.test("a text is written in place of what was there", () => {
+  const path = Deno.makeTempFileSync({ prefix: "ringside-" });
+  const before = openDescriptors();
+  for (const text of ["a longer text", "zwölf", ""]) {
+    writeTextFile(path, text);
+    assertEquals(Deno.readTextFileSync(path), text);
+  }
+  assertThrows(() => writeTextFile("/dev/full", "x"), SystemError, "ENOSPC");
+  assertThrows(() => writeTextFile("/", "x"), SystemError, "EISDIR on /");
+  assertEquals(openDescriptors(), before);
+  Deno.removeSync(path);
 });
