@@ -7,6 +7,7 @@ export PATH=/usr/bin:/usr/sbin HOME=/ LC_ALL=C
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
+echo "agent: started" >/dev/console
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /run
 while read -r module; do insmod "$module"; done </etc/modules

@@ -57,6 +57,14 @@ export interface GuestOptions {
 }
 
 const BOOT_TIMEOUT_MS = 90_000;
+/**
+ * An emulated kernel hangs once in some hundred boots, a second after its start
+ * and before it has loaded a driver of ours. Nothing of that is about us.
+ */
+const KERNEL_TIMEOUT_MS = 30_000;
+const BOOTS_MAX = 3;
+/** What agent.sh says before it loads drivers. */
+const INIT_STARTED = "agent: started";
 const COMMAND_TIMEOUT_MS = 30_000;
 const SCRIPT_TIMEOUT_MS = 60_000;
 const POWER_OFF_TIMEOUT_MS = 30_000;
@@ -132,6 +140,9 @@ function cardArguments(card: GuestCard, id: string): string[] {
   ];
 }
 
+/** The guest's kernel did not come as far as its first process. */
+class StalledKernel extends Error {}
+
 /** A running guest. Dispose it: that ends QEMU whatever its state. */
 export class Guest implements AsyncDisposable {
   #process: Deno.ChildProcess;
@@ -151,6 +162,19 @@ export class Guest implements AsyncDisposable {
 
   /** Starts QEMU and resolves once the guest can run scripts. */
   static async boot(options: GuestOptions): Promise<Guest> {
+    for (let tries = 1;; tries++) {
+      try {
+        return await Guest.#bootOnce(options);
+      } catch (error) {
+        if (!(error instanceof StalledKernel) || tries === BOOTS_MAX) {
+          throw error;
+        }
+        console.error(`The guest is started again: ${error.message}`);
+      }
+    }
+  }
+
+  static async #bootOnce(options: GuestOptions): Promise<Guest> {
     const directory = await Deno.makeTempDir({ prefix: "ringside-guest-" });
     let guest: Guest | null = null;
     try {
@@ -185,7 +209,30 @@ export class Guest implements AsyncDisposable {
       this.#monitor = await Monitor.open(await monitor.accept());
     };
     await this.#attempt("start QEMU", connect(), BOOT_TIMEOUT_MS);
-    await this.run("true", { timeoutMs: BOOT_TIMEOUT_MS });
+    const booted = new AbortController();
+    try {
+      await Promise.race([
+        this.run("true", { timeoutMs: BOOT_TIMEOUT_MS }),
+        this.#stall(booted.signal),
+      ]);
+    } finally {
+      booted.abort();
+    }
+  }
+
+  /** Rejects when the kernel hangs before it has a driver for any device. */
+  async #stall(booted: AbortSignal): Promise<never> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, KERNEL_TIMEOUT_MS);
+      booted.addEventListener("abort", () => clearTimeout(timer));
+    });
+    if (!(await this.console()).includes(INIT_STARTED)) {
+      throw new StalledKernel(
+        `No ${INIT_STARTED} after ${KERNEL_TIMEOUT_MS} ms\n` +
+          await this.#tail(),
+      );
+    }
+    return await new Promise<never>(() => {});
   }
 
   /** The process id of QEMU. */
