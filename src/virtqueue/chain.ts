@@ -9,12 +9,26 @@ import { Writer } from "./writer.ts";
 
 /** A chain is at most this many bytes (virtio 1.3 §2.7.5.2). */
 const CHAIN_SIZE_MAX = 0x1_0000_0000;
+const TWO_32 = 0x1_0000_0000;
+/** Exact, as any power of two. */
+const TWO_MINUS_32 = 1 / TWO_32;
+
+/**
+ * Descriptors a chain may have even on a small ring. The specification allows
+ * the size of the ring; drivers exist that put more into an indirect table.
+ */
+const SMALLEST_LIMIT = 1024;
+
+/** Descriptors that a chain of a ring of `size` entries may have. */
+export function chainLimit(size: number): number {
+  return Math.max(size, SMALLEST_LIMIT);
+}
 
 /**
  * One request of the driver: device-readable bytes followed by device-writable
- * ones. A ring gathers descriptors into it (`begin`, `gathered*`), then
- * `translate` checks them against guest memory and cuts them at the borders of
- * regions. What the device sees is a private copy: the driver can no longer
+ * ones. A ring gathers descriptors into it (`begin`, then `gather` for each),
+ * then `translate` checks them against guest memory and cuts them at the borders
+ * of regions. What the device sees is a private copy: the driver can no longer
  * change it. Valid until the next pop.
  */
 export class Chain {
@@ -44,6 +58,8 @@ export class Chain {
   gatheredCount = 0;
   /** How many of them are readable; they come first. */
   gatheredReadable = 0;
+  /** Whether the descriptor gathered last is writable. */
+  #writable = false;
   readonly #segments: Segments;
   /** The region where the last descriptor was found. */
   #region = 0;
@@ -71,6 +87,35 @@ export class Chain {
   setMemory(memory: GuestMemory): void {
     this.#segments.memory = memory;
     this.#region = 0;
+  }
+
+  /** Forgets what was gathered. */
+  begin(): void {
+    this.gatheredCount = 0;
+    this.gatheredReadable = 0;
+    this.#writable = false;
+  }
+
+  /**
+   * Gathers a descriptor of `size` bytes at the address of these two halves.
+   * False where it is readable and comes after a writable one. The ring sees to
+   * it that there are at most `limit`.
+   *
+   * An address is (low / 2^32 + high) * 2^32 because V8 guards the sum of two
+   * whole numbers, low + high * 2^32, by conversions to integers: 2 ns a
+   * descriptor (bench/virtqueue_bench.ts). Beyond 2^53 both round alike, where
+   * no memory is.
+   */
+  gather(low: number, high: number, size: number, writable: boolean): boolean {
+    if (writable) this.#writable = true;
+    else if (this.#writable) return false;
+    if (size === 0) return true;
+    const count = this.gatheredCount;
+    this.gatheredAddresses[count] = (low * TWO_MINUS_32 + high) * TWO_32;
+    this.gatheredSizes[count] = size;
+    this.gatheredCount = count + 1;
+    if (!writable) this.gatheredReadable = count + 1;
+    return true;
   }
 
   /**

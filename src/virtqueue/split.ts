@@ -5,7 +5,9 @@
 import { assert } from "../assert.ts";
 import { GuestError } from "../errors.ts";
 import type { GuestMemory } from "../memory/guest_memory.ts";
-import { Chain } from "./chain.ts";
+import { findArea, words16, words32 } from "./area.ts";
+import { Chain, chainLimit } from "./chain.ts";
+import { IndirectTable } from "./indirect_table.ts";
 import * as layout from "./layout.ts";
 import { acquire, release } from "./ordering.ts";
 import type { Virtqueue, VirtqueueConfig } from "./virtqueue.ts";
@@ -23,14 +25,6 @@ const VIRTQ_DESC_F_INDIRECT = layout.VIRTQ_DESC_F_INDIRECT;
 const VIRTQ_DESC_F_NEXT = layout.VIRTQ_DESC_F_NEXT;
 const VIRTQ_DESC_F_WRITE = layout.VIRTQ_DESC_F_WRITE;
 
-const TWO_32 = 0x1_0000_0000;
-/** Exact, as any power of two. */
-const TWO_MINUS_32 = 1 / TWO_32;
-/**
- * Descriptors a chain may have even on a small ring. The specification allows
- * the size of the ring; drivers exist that put more into an indirect table.
- */
-const CHAIN_LIMIT = 1024;
 const NONE = -1;
 /** A driver that publishes faster than this is not waited for. */
 const LOOKS_MAX = 64;
@@ -50,7 +44,6 @@ export class SplitVirtqueue implements Virtqueue {
   readonly #mask: number;
   readonly #eventIndex: boolean;
   readonly #indirect: boolean;
-  #memory: GuestMemory;
   // The ring by views of its own, small and made once.
   #descriptors: Uint32Array = new Uint32Array(0);
   #avail: Uint16Array = new Uint16Array(0);
@@ -68,12 +61,10 @@ export class SplitVirtqueue implements Virtqueue {
   #waiting = NONE;
   /** By available index: the head that was popped there, or NOT_POPPED. */
   readonly #taken: Uint16Array;
-  /** An indirect table which lies across regions is copied here. */
-  readonly #copiedTable: Uint8Array;
-  readonly #copiedView: DataView;
+  readonly #table: IndirectTable;
 
   private constructor(config: VirtqueueConfig, memory: GuestMemory) {
-    const limit = Math.max(config.size, CHAIN_LIMIT);
+    const limit = chainLimit(config.size);
     this.index = config.index;
     this.size = config.size;
     this.chain = new Chain(limit, memory);
@@ -81,14 +72,9 @@ export class SplitVirtqueue implements Virtqueue {
     this.#mask = config.size - 1;
     this.#eventIndex = config.eventIndex;
     this.#indirect = config.indirect;
-    this.#memory = memory;
     this.#popped = new Uint8Array(config.size);
     this.#taken = new Uint16Array(config.size).fill(NOT_POPPED);
-    const table = new ArrayBuffer(
-      config.indirect ? DESCRIPTOR_SIZE * limit : 0,
-    );
-    this.#copiedTable = new Uint8Array(table);
-    this.#copiedView = new DataView(table);
+    this.#table = new IndirectTable(config.indirect ? limit : 0, memory);
   }
 
   /**
@@ -270,45 +256,26 @@ export class SplitVirtqueue implements Virtqueue {
    * Copies the chain at `head`, each descriptor read once. False when it is
    * malformed: it loops, goes out of the table, has a readable buffer after a
    * writable one, or an indirect table that is not allowed.
-   *
-   * An address is (low / 2^32 + high) * 2^32 because V8 guards the sum of two
-   * whole numbers, low + high * 2^32, by conversions to integers: 2 ns a
-   * descriptor (bench/virtqueue_bench.ts). Beyond 2^53 both round alike, where
-   * no memory is.
    */
   #gather(head: number): boolean {
     const descriptors = this.#descriptors;
     const chain = this.chain;
-    const addresses = chain.gatheredAddresses;
-    const sizes = chain.gatheredSizes;
     const limit = this.size;
-    let count = 0;
-    let readable = 0;
-    let writes = 0;
     let index = head;
+    chain.begin();
     for (let walked = 0; walked < limit; walked++) {
       const word = 4 * index;
+      const low = descriptors[word]!;
+      const high = descriptors[word + 1]!;
+      const size = descriptors[word + 2]!;
       const bits = descriptors[word + 3]!;
       if ((bits & VIRTQ_DESC_F_INDIRECT) !== 0) {
-        chain.gatheredCount = count;
-        chain.gatheredReadable = readable;
-        return this.#indirect && this.#gatherTable(word, bits, walked);
+        return this.#indirect && (bits & VIRTQ_DESC_F_NEXT) === 0 &&
+          this.#table.find(low, high, size) && this.#gatherTable(walked);
       }
-      const write = bits & VIRTQ_DESC_F_WRITE;
-      if (write < writes) return false;
-      writes = write;
-      const size = descriptors[word + 2]!;
-      if (size !== 0) {
-        addresses[count] =
-          (descriptors[word]! * TWO_MINUS_32 + descriptors[word + 1]!) * TWO_32;
-        sizes[count++] = size;
-        if (write === 0) readable = count;
-      }
-      if ((bits & VIRTQ_DESC_F_NEXT) === 0) {
-        chain.gatheredCount = count;
-        chain.gatheredReadable = readable;
-        return true;
-      }
+      const writable = (bits & VIRTQ_DESC_F_WRITE) !== 0;
+      if (!chain.gather(low, high, size, writable)) return false;
+      if ((bits & VIRTQ_DESC_F_NEXT) === 0) return true;
       index = bits >>> 16;
       if (index >= limit) return false;
     }
@@ -316,61 +283,24 @@ export class SplitVirtqueue implements Virtqueue {
   }
 
   /**
-   * Goes on in the indirect table of the descriptor at `word`, whose flags are
-   * `bits` and which `walked` descriptors come before (§2.7.5.3).
+   * Goes on in the indirect table that was found, which `before` descriptors
+   * come before (§2.7.5.3).
    */
-  #gatherTable(word: number, bits: number, walked: number): boolean {
-    if ((bits & VIRTQ_DESC_F_NEXT) !== 0) return false;
-    const bytes = this.#descriptors[word + 2]!;
-    const entries = bytes >>> 4;
-    const limit = this.chain.limit;
-    if (entries === 0 || entries > limit || (bytes & 15) !== 0) return false;
-    const low = this.#descriptors[word]!;
-    const address = (low * TWO_MINUS_32 + this.#descriptors[word + 1]!) *
-      TWO_32;
-    const memory = this.#memory;
-    if (memory.locate(address, bytes)) {
-      const view = memory.views[memory.foundRegion]!;
-      return this.#walkTable(view, memory.foundOffset, entries, walked);
-    }
-    return memory.read(address, this.#copiedTable, bytes) &&
-      this.#walkTable(this.#copiedView, 0, entries, walked);
-  }
-
-  /** Walks the `entries` descriptors at `offset` of `view`, as `#gather`. */
-  #walkTable(
-    view: DataView,
-    offset: number,
-    entries: number,
-    before: number,
-  ): boolean {
+  #gatherTable(before: number): boolean {
     const chain = this.chain;
-    const addresses = chain.gatheredAddresses;
-    const sizes = chain.gatheredSizes;
-    let count = chain.gatheredCount;
-    let readable = chain.gatheredReadable;
-    let writes = count === readable ? 0 : VIRTQ_DESC_F_WRITE;
+    const { view, offset, entries } = this.#table;
     const limit = Math.min(entries, chain.limit - before);
     let index = 0;
     for (let walked = 0; walked < limit; walked++) {
       const at = offset + DESCRIPTOR_SIZE * index;
       const bits = view.getUint32(at + 12, true);
       if ((bits & VIRTQ_DESC_F_INDIRECT) !== 0) return false;
-      const write = bits & VIRTQ_DESC_F_WRITE;
-      if (write < writes) return false;
-      writes = write;
+      const low = view.getUint32(at, true);
+      const high = view.getUint32(at + 4, true);
       const size = view.getUint32(at + 8, true);
-      if (size !== 0) {
-        addresses[count] = (view.getUint32(at, true) * TWO_MINUS_32 +
-          view.getUint32(at + 4, true)) * TWO_32;
-        sizes[count++] = size;
-        if (write === 0) readable = count;
-      }
-      if ((bits & VIRTQ_DESC_F_NEXT) === 0) {
-        chain.gatheredCount = count;
-        chain.gatheredReadable = readable;
-        return true;
-      }
+      const writable = (bits & VIRTQ_DESC_F_WRITE) !== 0;
+      if (!chain.gather(low, high, size, writable)) return false;
+      if ((bits & VIRTQ_DESC_F_NEXT) === 0) return true;
       index = bits >>> 16;
       if (index >= entries) return false;
     }
@@ -380,80 +310,43 @@ export class SplitVirtqueue implements Virtqueue {
   /** Makes the ring's views in `memory`. "" or why it can't be done. */
   #map(memory: GuestMemory): string {
     const { size } = this;
-    const { descriptorArea, driverArea, deviceArea, eventIndex } = this.#config;
-    const table = this.#area(
+    const { index, descriptorArea, driverArea, deviceArea, eventIndex } =
+      this.#config;
+    const table = findArea(
       memory,
-      "descriptor table",
+      `descriptor table of ring ${index}`,
       descriptorArea,
       layout.descriptorAreaSize(size),
       layout.DESCRIPTOR_ALIGNMENT,
     );
     if (typeof table === "string") return table;
-    const avail = this.#area(
+    const avail = findArea(
       memory,
-      "available ring",
+      `available ring of ring ${index}`,
       driverArea,
       layout.driverAreaSize(size, eventIndex),
       layout.AVAIL_ALIGNMENT,
     );
     if (typeof avail === "string") return avail;
-    const used = this.#area(
+    const used = findArea(
       memory,
-      "used ring",
+      `used ring of ring ${index}`,
       deviceArea,
       layout.deviceAreaSize(size, eventIndex),
       layout.USED_ALIGNMENT,
     );
     if (typeof used === "string") return used;
     const { buffer, byteOffset } = used;
-    this.#descriptors = new Uint32Array(
-      table.buffer,
-      table.byteOffset,
-      table.byteLength / 4,
-    );
-    this.#avail = words(avail);
-    this.#used = words(used);
+    this.#descriptors = words32(table);
+    this.#avail = words16(avail);
+    this.#used = words16(used);
     this.#usedElements = new Uint32Array(buffer, byteOffset, 1 + 2 * size);
-    this.#memory = memory;
+    this.#table.setMemory(memory);
     this.chain.setMemory(memory);
     return "";
-  }
-
-  /** The bytes of one part of the ring, or why they can't be had. */
-  #area(
-    memory: GuestMemory,
-    name: string,
-    address: number,
-    size: number,
-    alignment: number,
-  ): Uint8Array<ArrayBuffer> | string {
-    const place = `The ${name} of ring ${this.index} is at 0x${
-      address.toString(16)
-    }`;
-    if (address % alignment !== 0) {
-      return `${place}, wanted a multiple of ${alignment}`;
-    }
-    if (!memory.locate(address, size)) {
-      return `${place}, wanted ${size} bytes in one region of guest memory`;
-    }
-    const region = memory.regions[memory.foundRegion]!;
-    const offset = memory.foundOffset;
-    if (offset % alignment !== 0) {
-      return `${place} in a region at 0x${region.guestAddress.toString(16)}, ` +
-        `wanted a region that starts at a multiple of ${alignment}`;
-    }
-    return new Uint8Array(region.bytes.buffer, offset, size);
   }
 
   #break(reason: string): void {
     this.broken = reason;
   }
-}
-
-function words(bytes: Uint8Array<ArrayBuffer>): Uint16Array {
-  return new Uint16Array(
-    bytes.buffer,
-    bytes.byteOffset,
-    bytes.byteLength / 2,
-  );
 }
