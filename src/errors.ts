@@ -55,7 +55,7 @@ export class UsageError extends Error {
 /** The front-end broke the vhost-user protocol: answered by a NACK or a close. */
 export class ProtocolError extends Error {
   /** The name of the class, as in a stack. */
-  override readonly name = "ProtocolError";
+  override readonly name: string = "ProtocolError";
 }
 
 /** The driver broke a ring. The ring stops; the process and its siblings live. */

@@ -16,6 +16,7 @@ interface Interest {
 
 /** A wait was cancelled, because its descriptor is about to be closed. */
 export class CancelledError extends Error {
+  /** As of every error of this class. */
   override readonly name = "CancelledError";
 
   /** The wait for descriptor `fd` was cancelled. */

@@ -14,6 +14,9 @@ import {
   EINTR,
   ENOENT,
   ENOTCONN,
+  EPOLLERR,
+  EPOLLHUP,
+  EPOLLRDHUP,
   MSG_CMSG_CLOEXEC,
   MSG_CTRUNC,
   MSG_DONTWAIT,
@@ -155,6 +158,14 @@ export class UnixSocket implements Disposable {
     );
     if (size < 0 && size !== -EAGAIN) throw systemError("sendmsg", -size);
     return size;
+  }
+
+  /** Whether the peer hung up. What it sent before may still be unread. */
+  hungUp(): boolean {
+    // struct pollfd { int fd; short events; short revents; }
+    const poll = Int32Array.of(this.fd.number, EPOLLRDHUP);
+    return libc.poll(poll, 1n, 0) > 0 &&
+      (poll[1]! >>> 16 & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0;
   }
 
   /** Ends the connection in both directions; the peer reads an end. */
