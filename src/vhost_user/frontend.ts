@@ -4,11 +4,27 @@
  * @module
  */
 import { ProtocolError } from "../errors.ts";
-import type { Fd } from "../io/fd.ts";
 import { Reactor } from "../io/reactor.ts";
 import { UnixSocket } from "../io/unix_socket.ts";
-import { Channel, closeFds, type Message } from "./channel.ts";
+import type { Message } from "./channel.ts";
+import { CryptoRequests } from "./frontend_crypto.ts";
+import { NackError } from "./frontend_errors.ts";
+import type { BackendHandlers } from "./frontend_handlers.ts";
+import { InflightRequests } from "./frontend_inflight.ts";
+import { IotlbRequests } from "./frontend_iotlb.ts";
+import { type BorrowedFd, FrontendLink } from "./frontend_link.ts";
+import { MigrationRequests } from "./frontend_migration.ts";
+import { NetworkRequests } from "./frontend_network.ts";
+import { PostcopyRequests } from "./frontend_postcopy.ts";
 import { FrontendRequests } from "./frontend_requests.ts";
+import {
+  type Negotiated,
+  type NegotiateOptions,
+  type SharedRegion,
+  type VringSetup,
+  WANTED_PROTOCOL_FEATURES,
+} from "./frontend_setup.ts";
+import { SharingRequests } from "./frontend_sharing.ts";
 import {
   configHeader,
   encodeConfig,
@@ -22,88 +38,25 @@ import {
   vringState,
 } from "./message.ts";
 import {
-  protocolBit,
-  requestName,
+  VHOST_MEMORY_BASELINE_NREGIONS,
   VHOST_USER,
   VHOST_USER_F_PROTOCOL_FEATURES,
-  VHOST_USER_NEED_REPLY_MASK,
   VHOST_USER_PROTOCOL_F,
-  VHOST_USER_REPLY_MASK,
-  VHOST_USER_VERSION,
 } from "./protocol.ts";
 
-const EMPTY = new Uint8Array(0);
-const REPLY_FLAGS = VHOST_USER_VERSION | VHOST_USER_REPLY_MASK;
-
-/** The protocol features that {@linkcode Frontend.negotiate} asks for. */
-const WANTED_PROTOCOL_FEATURES = [
-  VHOST_USER_PROTOCOL_F.MQ,
-  VHOST_USER_PROTOCOL_F.REPLY_ACK,
-  VHOST_USER_PROTOCOL_F.BACKEND_REQ,
-  VHOST_USER_PROTOCOL_F.CONFIG,
-  VHOST_USER_PROTOCOL_F.RESET_DEVICE,
-  VHOST_USER_PROTOCOL_F.CONFIGURE_MEM_SLOTS,
-  VHOST_USER_PROTOCOL_F.STATUS,
-].reduce((bits, feature) => bits | protocolBit(feature), 0n);
-
-/** A descriptor to send along; it stays the caller's. */
-export type BorrowedFd = Fd | number;
-
-/** A region of memory to share. */
-export interface SharedRegion extends MemoryRegion {
-  /** What to map: a memfd or a file. Stays the caller's. */
-  readonly fd: BorrowedFd;
-}
-
-/** Which features to accept. */
-export interface NegotiateOptions {
-  /** Of the offered virtio features, those to accept; all by default. */
-  readonly features?: bigint;
-  /** Of the offered protocol features, likewise; those of {@linkcode Frontend} by default. */
-  readonly protocolFeatures?: bigint;
-}
-
-/** What was agreed on. */
-export interface Negotiated {
-  /** The virtio features, bit 30 included. */
-  readonly features: bigint;
-  /** The protocol features. */
-  readonly protocolFeatures: bigint;
-  /** Rings, as GET_QUEUE_NUM says, or 1 where it can't be asked. */
-  readonly queueCount: number;
-}
-
-/** How a vring is set up by {@linkcode Frontend.setVring}. */
-export interface VringSetup
-  extends Omit<VringAddress, "index" | "flags" | "log"> {
-  /** Entries. */
-  readonly size: number;
-  /** The next available index; 0 by default. */
-  readonly base?: number;
-  /** The kick eventfd; polled without. */
-  readonly kick?: BorrowedFd;
-  /** The call eventfd; the driver polls without. */
-  readonly call?: BorrowedFd;
-  /** The err eventfd. */
-  readonly err?: BorrowedFd;
-}
-
-/** The back-end refused a request. */
-export class NackError extends Error {
-  /** As of every error of this class. */
-  override readonly name = "NackError";
-  /** The request that was refused. */
-  readonly request: number;
-  /** What was answered; 0 would have meant success. */
-  readonly value: bigint;
-
-  /** `request` was answered by `value`. */
-  constructor(request: number, value: bigint) {
-    super(`${requestName(request)} was refused with 0x${value.toString(16)}`);
-    this.request = request;
-    this.value = value;
-  }
-}
+export {
+  HangUpError,
+  NackError,
+  RequestTimeoutError,
+} from "./frontend_errors.ts";
+export type { BorrowedFd } from "./frontend_link.ts";
+export {
+  type Negotiated,
+  type NegotiateOptions,
+  type SharedRegion,
+  type VringSetup,
+  WANTED_PROTOCOL_FEATURES,
+} from "./frontend_setup.ts";
 
 /**
  * One connection to a back-end. Requests are sent in the order of the calls;
@@ -111,19 +64,45 @@ export class NackError extends Error {
  * not negotiated and the request has no reply, when it is sent.
  *
  * Methods reject with a {@linkcode NackError} where the back-end says no, with a
- * ProtocolError where it answers nonsense or hangs up, and with a SystemError
- * where the socket fails.
+ * {@linkcode HangUpError} where it is gone, with a
+ * {@linkcode RequestTimeoutError} where it takes longer than `timeoutMs`, with a
+ * ProtocolError where it answers nonsense, and with a SystemError where the
+ * socket fails.
+ *
+ * What any device may be asked is here; what takes a feature of its own is by
+ * topic, as `frontend.migration.setLogBase`. Nothing checks that the feature was
+ * negotiated: that is the back-end's part, and may be what is tested.
  */
 export class Frontend implements Disposable {
-  readonly #channel: Channel;
+  /** SET_LOG_BASE, SET_LOG_FD, SET_DEVICE_STATE_FD, CHECK_DEVICE_STATE. */
+  readonly migration: MigrationRequests;
+  /** GET_INFLIGHT_FD, SET_INFLIGHT_FD. */
+  readonly inflight: InflightRequests;
+  /** IOTLB_MSG. */
+  readonly iotlb: IotlbRequests;
+  /** SEND_RARP, NET_SET_MTU. */
+  readonly network: NetworkRequests;
+  /** POSTCOPY_ADVISE, POSTCOPY_LISTEN, POSTCOPY_END. */
+  readonly postcopy: PostcopyRequests;
+  /** GET_SHARED_OBJECT, GET_SHMEM_CONFIG, GPU_SET_SOCKET. */
+  readonly sharing: SharingRequests;
+  /** CREATE_CRYPTO_SESSION, CLOSE_CRYPTO_SESSION. */
+  readonly crypto: CryptoRequests;
+  readonly #link: FrontendLink;
   readonly #reactor: Reactor;
-  #protocolFeatures = 0n;
-  #turn: Promise<unknown> = Promise.resolve();
   #requests: FrontendRequests | null = null;
 
   private constructor(socket: UnixSocket, reactor: Reactor) {
-    this.#channel = new Channel(socket, reactor);
+    const link = new FrontendLink(socket, reactor);
+    this.#link = link;
     this.#reactor = reactor;
+    this.migration = new MigrationRequests(link);
+    this.inflight = new InflightRequests(link);
+    this.iotlb = new IotlbRequests(link);
+    this.network = new NetworkRequests(link);
+    this.postcopy = new PostcopyRequests(link);
+    this.sharing = new SharingRequests(link);
+    this.crypto = new CryptoRequests(link);
   }
 
   /** Connects to the back-end that listens at `path`. Throws a SystemError. */
@@ -141,12 +120,22 @@ export class Frontend implements Disposable {
 
   /** The protocol features that were negotiated. */
   get protocolFeatures(): bigint {
-    return this.#protocolFeatures;
+    return this.#link.protocolFeatures;
+  }
+
+  /** Milliseconds that a request may take; without end by default. */
+  get timeoutMs(): number {
+    return this.#link.timeoutMs;
+  }
+
+  /** From the next request on. */
+  set timeoutMs(timeoutMs: number) {
+    this.#link.timeoutMs = timeoutMs;
   }
 
   /** Whether protocol feature number `feature` was negotiated. */
   hasProtocolFeature(feature: number): boolean {
-    return (this.#protocolFeatures & protocolBit(feature)) !== 0n;
+    return this.#link.has(feature);
   }
 
   /** Takes ownership and agrees on features, as far as memory and rings. */
@@ -166,7 +155,7 @@ export class Frontend implements Disposable {
     const features = offered &
       ((options.features ?? offered) | VHOST_USER_F_PROTOCOL_FEATURES);
     await this.setFeatures(features);
-    const protocolFeatures = this.#protocolFeatures;
+    const { protocolFeatures } = this.#link;
     return { features, protocolFeatures, queueCount };
   }
 
@@ -191,23 +180,23 @@ export class Frontend implements Disposable {
 
   /** GET_FEATURES: what is offered. */
   getFeatures(): Promise<bigint> {
-    return this.#getU64(VHOST_USER.GET_FEATURES);
+    return this.#link.getU64(VHOST_USER.GET_FEATURES);
   }
 
   /** SET_FEATURES. */
   setFeatures(features: bigint): Promise<void> {
-    return this.#setU64(VHOST_USER.SET_FEATURES, features);
+    return this.#link.setU64(VHOST_USER.SET_FEATURES, features);
   }
 
   /** GET_PROTOCOL_FEATURES: what is offered. */
   getProtocolFeatures(): Promise<bigint> {
-    return this.#getU64(VHOST_USER.GET_PROTOCOL_FEATURES);
+    return this.#link.getU64(VHOST_USER.GET_PROTOCOL_FEATURES);
   }
 
   /** SET_PROTOCOL_FEATURES. Acknowledged only where REPLY_ACK was on before. */
   async setProtocolFeatures(features: bigint): Promise<void> {
-    await this.#setU64(VHOST_USER.SET_PROTOCOL_FEATURES, features);
-    this.#protocolFeatures = features;
+    await this.#link.setU64(VHOST_USER.SET_PROTOCOL_FEATURES, features);
+    this.#link.protocolFeatures = features;
   }
 
   /** SET_OWNER. */
@@ -229,9 +218,32 @@ export class Frontend implements Disposable {
     );
   }
 
+  /**
+   * Shares `regions` with a back-end that has none: by SET_MEM_TABLE, or one by
+   * one where they are more than that takes. Rejects with a RangeError where
+   * they are too many for the back-end.
+   */
+  async shareMemory(regions: readonly SharedRegion[]): Promise<void> {
+    if (regions.length <= VHOST_MEMORY_BASELINE_NREGIONS) {
+      return await this.setMemTable(regions);
+    }
+    const slots = this.hasProtocolFeature(
+        VHOST_USER_PROTOCOL_F.CONFIGURE_MEM_SLOTS,
+      )
+      ? await this.getMaxMemSlots()
+      : VHOST_MEMORY_BASELINE_NREGIONS;
+    if (regions.length > slots) {
+      throw new RangeError(
+        `The back-end takes ${slots} regions of memory and there are ` +
+          `${regions.length}: share fewer`,
+      );
+    }
+    for (const region of regions) await this.addMemReg(region);
+  }
+
   /** GET_MAX_MEM_SLOTS: how many regions there can be. */
   async getMaxMemSlots(): Promise<number> {
-    return Number(await this.#getU64(VHOST_USER.GET_MAX_MEM_SLOTS));
+    return Number(await this.#link.getU64(VHOST_USER.GET_MAX_MEM_SLOTS));
   }
 
   /** ADD_MEM_REG: one region more. */
@@ -263,13 +275,16 @@ export class Frontend implements Disposable {
   }
 
   /** GET_VRING_BASE: drains and stops a vring; its next available index. */
-  async getVringBase(index: number): Promise<number> {
-    const request = VHOST_USER.GET_VRING_BASE;
-    const payload = vringState.encode({ index, num: 0 });
-    const reply = await this.request(request, payload);
-    const state = vringState.decode(reply);
-    if (state.index === index) return state.num;
-    throw new NackError(request, u64.decode(reply).value);
+  getVringBase(index: number): Promise<number> {
+    return this.#takeBase(VHOST_USER.GET_VRING_BASE, index);
+  }
+
+  /**
+   * GET_VRING_BASE_SKIP_DRAIN: stops a vring with requests in flight, which the
+   * inflight area tells of. Needs GET_VRING_BASE_SKIP_DRAIN.
+   */
+  getVringBaseSkipDrain(index: number): Promise<number> {
+    return this.#takeBase(VHOST_USER.GET_VRING_BASE_SKIP_DRAIN, index);
   }
 
   /** SET_VRING_KICK: starts a vring; null means that it is polled. */
@@ -293,9 +308,20 @@ export class Frontend implements Disposable {
     return this.#setState(VHOST_USER.SET_VRING_ENABLE, index, num);
   }
 
+  /** SET_VRING_ENDIAN: the byte order of a legacy vring. Needs CROSS_ENDIAN. */
+  setVringEndian(index: number, order: "little" | "big"): Promise<void> {
+    const num = order === "big" ? 1 : 0;
+    return this.#setState(VHOST_USER.SET_VRING_ENDIAN, index, num);
+  }
+
+  /** VRING_KICK: a kick as a message. Needs INBAND_NOTIFICATIONS. */
+  vringKick(index: number): Promise<void> {
+    return this.#setState(VHOST_USER.VRING_KICK, index, 0);
+  }
+
   /** GET_QUEUE_NUM: how many vrings there are. */
   async getQueueNum(): Promise<number> {
-    return Number(await this.#getU64(VHOST_USER.GET_QUEUE_NUM));
+    return Number(await this.#link.getU64(VHOST_USER.GET_QUEUE_NUM));
   }
 
   /**
@@ -329,28 +355,25 @@ export class Frontend implements Disposable {
 
   /** SET_STATUS: the device status, virtio 1.3 §2.1. */
   setStatus(status: number): Promise<void> {
-    return this.#setU64(VHOST_USER.SET_STATUS, BigInt(status));
+    return this.#link.setU64(VHOST_USER.SET_STATUS, BigInt(status));
   }
 
   /** GET_STATUS. */
   async getStatus(): Promise<number> {
-    return Number(await this.#getU64(VHOST_USER.GET_STATUS));
+    return Number(await this.#link.getU64(VHOST_USER.GET_STATUS));
   }
 
   /**
-   * SET_BACKEND_REQ_FD: opens the second socket, on which the back-end can say
-   * that the configuration changed.
+   * SET_BACKEND_REQ_FD: opens the second socket, on which the back-end asks
+   * `handlers`. Needs BACKEND_REQ.
    */
-  async listenToBackend(onConfigChange: () => void): Promise<void> {
+  async listenToBackend(handlers: BackendHandlers): Promise<void> {
     const [ours, theirs] = UnixSocket.pair();
     this.#requests?.[Symbol.dispose]();
-    this.#requests = new FrontendRequests(
-      ours,
-      this.#reactor,
-      onConfigChange,
-    );
+    this.#requests = new FrontendRequests(ours, this.#reactor, handlers);
     try {
-      await this.command(VHOST_USER.SET_BACKEND_REQ_FD, EMPTY, [theirs.fd]);
+      const request = VHOST_USER.SET_BACKEND_REQ_FD;
+      await this.command(request, undefined, [theirs.fd]);
     } finally {
       theirs[Symbol.dispose]();
     }
@@ -362,78 +385,64 @@ export class Frontend implements Disposable {
    */
   command(
     request: number,
-    payload: Uint8Array = EMPTY,
-    fds: readonly BorrowedFd[] = [],
+    payload?: Uint8Array,
+    fds?: readonly BorrowedFd[],
   ): Promise<void> {
-    return this.#inTurn(async () => {
-      if (!this.hasProtocolFeature(VHOST_USER_PROTOCOL_F.REPLY_ACK)) {
-        await this.send(request, payload, fds);
-        return;
-      }
-      await this.send(request, payload, fds, VHOST_USER_NEED_REPLY_MASK);
-      const reply = await this.#receive(request);
-      const { value } = u64.decode(reply.payload);
-      if (value !== 0n) throw new NackError(request, value);
-    });
+    return this.#link.command(request, payload, fds);
   }
 
   /** Sends a request that has a reply of its own; the payload of the reply. */
   request(
     request: number,
-    payload: Uint8Array = EMPTY,
-    fds: readonly BorrowedFd[] = [],
+    payload?: Uint8Array,
+    fds?: readonly BorrowedFd[],
   ): Promise<Uint8Array> {
-    return this.#inTurn(async () => {
-      // With it the back-end can refuse; without, it can only hang up.
-      const replyAck = VHOST_USER_PROTOCOL_F.REPLY_ACK;
-      const flags = this.hasProtocolFeature(replyAck)
-        ? VHOST_USER_NEED_REPLY_MASK
-        : 0;
-      await this.send(request, payload, fds, flags);
-      return (await this.#receive(request)).payload;
-    });
+    return this.#link.request(request, payload, fds);
   }
 
   /** Sends a message as it is, waiting for nothing; `flags` are added to the version. */
   send(
     request: number,
-    payload: Uint8Array = EMPTY,
-    fds: readonly BorrowedFd[] = [],
-    flags = 0,
+    payload?: Uint8Array,
+    fds?: readonly BorrowedFd[],
+    flags?: number,
   ): Promise<void> {
-    return this.#channel.send(
-      request,
-      VHOST_USER_VERSION | flags,
-      payload,
-      fds,
-    );
+    return this.#link.send(request, payload, fds, flags);
   }
 
   /** Sends any bytes, for tests of a back-end. */
   sendRaw(
     bytes: Uint8Array<ArrayBuffer>,
-    fds: readonly BorrowedFd[] = [],
+    fds?: readonly BorrowedFd[],
   ): Promise<void> {
-    return this.#channel.sendRaw(bytes, fds);
+    return this.#link.sendRaw(bytes, fds);
   }
 
   /** The next message of the back-end, or null where it hung up; for tests. */
   receive(): Promise<Message | null> {
-    return this.#channel.receive();
+    return this.#link.receive();
+  }
+
+  /**
+   * Resolves when the back-end hung up or died. Rejects with a CancelledError
+   * when this connection is disposed before.
+   */
+  hungUp(): Promise<void> {
+    return this.#link.hungUp();
   }
 
   /** Hangs up. */
   [Symbol.dispose](): void {
     this.#requests?.[Symbol.dispose]();
-    this.#channel[Symbol.dispose]();
+    this.#link[Symbol.dispose]();
   }
 
-  #getU64(request: number): Promise<bigint> {
-    return this.request(request).then((reply) => u64.decode(reply).value);
-  }
-
-  #setU64(request: number, value: bigint): Promise<void> {
-    return this.command(request, u64.encode({ value }));
+  async #takeBase(request: number, index: number): Promise<number> {
+    const payload = vringState.encode({ index, num: 0 });
+    const reply = await this.request(request, payload);
+    const state = vringState.decode(reply);
+    if (state.index === index) return state.num;
+    throw new NackError(request, u64.decode(reply).value);
   }
 
   #setState(request: number, index: number, num: number): Promise<void> {
@@ -448,32 +457,5 @@ export class Frontend implements Disposable {
     const noFd = fd === null;
     const payload = vringFd.encode({ index: BigInt(index), noFd });
     return this.command(request, payload, noFd ? [] : [fd]);
-  }
-
-  async #receive(request: number): Promise<Message> {
-    const reply = await this.#channel.receive();
-    const name = requestName(request);
-    if (reply === null) {
-      throw new ProtocolError(
-        `The back-end hung up instead of answering ${name}`,
-      );
-    }
-    closeFds(reply.fds);
-    // libvhost-user leaves NEED_REPLY of the request set.
-    const flags = reply.flags & ~VHOST_USER_NEED_REPLY_MASK;
-    if (reply.request !== request || flags !== REPLY_FLAGS) {
-      throw new ProtocolError(
-        `${name} was answered by ${requestName(reply.request)} with flags ` +
-          `0x${reply.flags.toString(16)}, wanted a reply to it with flags 0x5`,
-      );
-    }
-    return reply;
-  }
-
-  /** One request at a time, so that each gets its own reply. */
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#turn.then(work);
-    this.#turn = done.catch(() => {});
-    return done;
   }
 }

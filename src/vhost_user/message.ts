@@ -425,6 +425,21 @@ export function encodeSharedMemoryConfig(
   return bytes;
 }
 
+/** The sizes of the shared memory regions, by their ids; 0 where there is none. */
+export function decodeSharedMemoryConfig(bytes: Uint8Array): number[] {
+  if (bytes.length < SHMEM_CONFIG_SIZE) {
+    throw new ProtocolError(
+      `The shared memory config has ${bytes.length} bytes, at least ` +
+        `${SHMEM_CONFIG_SIZE} are wanted`,
+    );
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  return Array.from(
+    { length: 256 },
+    (_, id) => Number(view.getBigUint64(8 + id * 8, LITTLE_ENDIAN)),
+  );
+}
+
 /** A whole message: header and payload in one piece. */
 export function encodeMessage(
   request: number,

@@ -6,11 +6,33 @@
  */
 export type { Backend, VringStart } from "./backend.ts";
 export type { MemoryLayout, RegionLayout } from "../memory/guest_memory.ts";
+export { ProtocolError, SystemError } from "../errors.ts";
 export { Fd } from "../io/fd.ts";
-export { Reactor } from "../io/reactor.ts";
+export { CancelledError, Reactor } from "../io/reactor.ts";
 export { type Received, UnixSocket } from "../io/unix_socket.ts";
 export type { Message } from "./channel.ts";
 export * from "./frontend.ts";
+export type { CryptoRequests } from "./frontend_crypto.ts";
+export type {
+  BackendHandlers,
+  Done,
+  HostNotifier,
+} from "./frontend_handlers.ts";
+export { InflightBuffer, type InflightRequests } from "./frontend_inflight.ts";
+export {
+  IOTLB_ACCESS,
+  IOTLB_TYPE,
+  type IotlbMapping,
+  type IotlbRequests,
+} from "./frontend_iotlb.ts";
+export type {
+  DeviceStateDirection,
+  DirtyLogArea,
+  MigrationRequests,
+} from "./frontend_migration.ts";
+export type { NetworkRequests } from "./frontend_network.ts";
+export type { PostcopyRequests } from "./frontend_postcopy.ts";
+export type { SharingRequests } from "./frontend_sharing.ts";
 export * from "./message.ts";
 export * from "./protocol.ts";
 export { Session, type SessionEnd } from "./session.ts";

@@ -137,7 +137,7 @@ stageTest(
     await stage.ready();
     await stage.startRing(0);
     const changes = new Changes();
-    await frontend.listenToBackend(changes.hear);
+    await frontend.listenToBackend({ configChanged: changes.hear });
     for (const value of [21, 22, 23]) {
       backend.config[0] = value;
       const heard = changes.next();
@@ -155,7 +155,7 @@ stageTest(
     const { frontend, backend } = stage;
     await stage.ready();
     const changes = new Changes();
-    await frontend.listenToBackend(changes.hear);
+    await frontend.listenToBackend({ configChanged: changes.hear });
     backend.notify!();
     backend.notify!();
     await stage.alive();
