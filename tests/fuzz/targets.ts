@@ -1,0 +1,23 @@
+/**
+ * All that can be fuzzed.
+ *
+ * @module
+ */
+import { splitRing } from "./ring/mod.ts";
+import type { Target } from "./target.ts";
+
+/** In the order in which `all` tries them. */
+export const TARGETS: readonly Target[] = [
+  splitRing,
+];
+
+/**
+ * The targets that `name` means: one, those that begin with it and a hyphen,
+ * or all of them. None where it means nothing.
+ */
+export function targetsOf(name: string): readonly Target[] {
+  if (name === "all") return TARGETS;
+  return TARGETS.filter((target) =>
+    target.name === name || target.name.startsWith(`${name}-`)
+  );
+}

@@ -1,0 +1,104 @@
+/**
+ * `deno task fuzz`: tries random batches of a target for as long as it is told
+ * to. See docs/fuzzing.md.
+ *
+ * @module
+ */
+import { parseArgs } from "@std/cli/parse-args";
+import { UsageError } from "../src/errors.ts";
+import { campaign, Finding } from "../tests/fuzz/campaign.ts";
+import type { Target } from "../tests/fuzz/target.ts";
+import { TARGETS, targetsOf } from "../tests/fuzz/targets.ts";
+
+const USAGE = `Usage: deno task fuzz TARGET [options]
+
+Targets: all, ${TARGETS.map(({ name }) => name).join(", ")};
+a name without what follows its hyphen is all that begin with it
+
+Options:
+  --time SECONDS  how long; of several targets together (default 60)
+  --runs N        batches of each target at most
+  --seed N        begin with this seed (default: by chance)
+  --path P        with the seed of a failure: only what failed
+  --kind KIND     with ring: split or packed`;
+
+const PROGRESS_MS = 10_000;
+
+interface Options {
+  targets: readonly Target[];
+  timeMs: number;
+  runs: number;
+  seed: number;
+  path: string | undefined;
+}
+
+function numberOf(
+  name: string,
+  text: unknown,
+  otherwise: number,
+): number {
+  if (text === undefined) return otherwise;
+  const value = Number(text);
+  if (text !== "" && Number.isInteger(value) && value >= 0) return value;
+  throw new UsageError(`--${name} is ${text}, wanted a whole number`);
+}
+
+function optionsOf(args: string[]): Options {
+  const given = parseArgs(args, {
+    string: ["time", "runs", "seed", "path", "kind"],
+    boolean: ["help"],
+  });
+  const name = given._.map(String).join(" ");
+  const kind = given.kind === undefined ? "" : `-${given.kind}`;
+  const targets = targetsOf(name + kind);
+  if (given.help || targets.length === 0) throw new UsageError(USAGE);
+  const random = crypto.getRandomValues(new Uint32Array(1))[0]!;
+  return {
+    targets,
+    timeMs: 1000 * numberOf("time", given.time, 60) / targets.length,
+    runs: numberOf("runs", given.runs, Infinity),
+    seed: numberOf("seed", given.seed, random),
+    path: given.path as string | undefined,
+  };
+}
+
+async function fuzz(target: Target, options: Options): Promise<void> {
+  const { timeMs, runs, seed, path } = options;
+  console.log(`${target.name}: seed ${seed}`);
+  const start = performance.now();
+  let said = start;
+  const tally = await campaign(target, {
+    seed,
+    timeMs,
+    runs,
+    ...(path === undefined ? {} : { path }),
+    progress: (tally, resident) => {
+      if (performance.now() - said < PROGRESS_MS) return;
+      said = performance.now();
+      console.log(`${target.name}: ${tally}; ${resident >> 20} MiB`);
+    },
+  });
+  const seconds = (performance.now() - start) / 1000;
+  console.log(
+    `${target.name}: nothing found in ${seconds.toFixed(0)} s: ${tally}; ` +
+      `${Deno.memoryUsage().rss >> 20} MiB`,
+  );
+}
+
+async function main(): Promise<number> {
+  try {
+    const options = optionsOf(Deno.args);
+    for (const target of options.targets) await fuzz(target, options);
+    return 0;
+  } catch (error) {
+    if (error instanceof UsageError) {
+      console.error(error.message);
+      return 2;
+    }
+    if (!(error instanceof Finding)) throw error;
+    console.error(error.message);
+    return 1;
+  }
+}
+
+Deno.exit(await main());
