@@ -41,8 +41,7 @@ export class BlockConfig extends ConfigSpace {
     super(CONFIG_SIZE, [[WRITEBACK, 1]]);
     const { view } = this;
     const blocks = disk.physicalBlockSize / disk.blockSize;
-    view.setUint32(0, disk.sectors, true);
-    view.setUint32(4, disk.sectors / 2 ** 32, true);
+    this.sectors = disk.sectors;
     view.setUint32(
       12,
       Math.max(1, Math.min(SEG_MAX, disk.queueSizeMax - 2)),
@@ -60,6 +59,17 @@ export class BlockConfig extends ConfigSpace {
     view.setUint32(48, SEGMENT_SECTORS_MAX, true);
     view.setUint32(52, SEGMENTS_MAX, true);
     view.setUint8(56, 1); // write_zeroes_may_unmap
+  }
+
+  /** The size of the disk, in sectors of 512 bytes. */
+  get sectors(): number {
+    const high = this.view.getUint32(4, true);
+    return this.view.getUint32(0, true) + high * 2 ** 32;
+  }
+
+  set sectors(count: number) {
+    this.view.setUint32(0, count, true);
+    this.view.setUint32(4, count / 2 ** 32, true);
   }
 
   /** Whether the write cache is on; the driver writes it by CONFIG_WCE. */

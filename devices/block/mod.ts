@@ -14,6 +14,8 @@
  *   write is durable.
  * - **DISCARD is a hint**: where the medium can't, it succeeds. WRITE_ZEROES
  *   writes zeros then. It unmaps only where every segment of it may be unmapped.
+ * - **A file that became longer** makes the disk larger, within a second.
+ *   Shorter it becomes only where the operator says so.
  * - **With O_DIRECT** buffers of any alignment are served, through a copy where
  *   that must be; parts of a block of the medium are IOERR.
  * - A request without a whole header or without a status byte is given back
@@ -26,6 +28,7 @@ import type {
   Device,
   DeviceControl,
   DeviceDescriptor,
+  ResizeRequest,
 } from "../../src/device/device.ts";
 import {
   formatSize,
@@ -36,6 +39,7 @@ import { SystemError, UsageError } from "../../src/errors.ts";
 import { errnoName } from "../../src/ffi/errno.ts";
 import { DiskFile } from "../../src/io/file.ts";
 import { shellWord } from "../../src/io/path_error.ts";
+import { log } from "../../src/log.ts";
 import { BlockConfig } from "./config.ts";
 import {
   ID_SIZE,
@@ -52,6 +56,7 @@ import {
   VIRTIO_ID_BLOCK,
 } from "./protocol.ts";
 import { type BlockSeed, type BlockState, open } from "./queue.ts";
+import { chooseSize, type PresentDisk, SizeWatch } from "./resize.ts";
 
 const OPTIONS = {
   "blk-file": {
@@ -139,8 +144,14 @@ class BlockDevice implements Device {
   readonly data: DataModule = { open, url: import.meta.resolve("./queue.ts") };
   readonly seed: BlockSeed;
   readonly usesUring: boolean;
+  /** Whatever it does, done twice in a row, is the same as once. */
+  readonly resubmits = true;
   readonly #file: DiskFile | null;
+  readonly #blockSize: number;
   #control: DeviceControl | null = null;
+  #watch: SizeWatch | null = null;
+  /** One change of the size after the other. */
+  #resized: Promise<unknown> = Promise.resolve();
   #negotiated = 0n;
   #writethrough = true;
 
@@ -152,6 +163,7 @@ class BlockDevice implements Device {
       const blockSize = chooseBlockSize(options, file);
       const size = file?.size ?? options["blk-null"]!;
       checkSize(file, size, blockSize);
+      this.#blockSize = blockSize;
       this.usesUring = options["io-engine"] !== "sync";
       this.queueCount = options["num-queues"];
       this.queueSizeMax = options["queue-size"];
@@ -186,6 +198,8 @@ class BlockDevice implements Device {
 
   attach(control: DeviceControl): void {
     this.#control = control;
+    if (this.#file === null) return;
+    this.#watch = new SizeWatch(this.#file, () => this.#follow());
   }
 
   async negotiated(features: bigint): Promise<void> {
@@ -205,7 +219,14 @@ class BlockDevice implements Device {
     await this.#applyCacheMode();
   }
 
+  resize(wanted: ResizeRequest): Promise<number> {
+    const resized = this.#resized.then(() => this.#resize(wanted));
+    this.#resized = resized.catch(() => {});
+    return resized;
+  }
+
   close(): Promise<void> {
+    this.#watch?.[Symbol.dispose]();
     const file = this.#file;
     if (file === null) return Promise.resolve();
     const failure = this.seed.readOnly ? 0 : -file.dataSync();
@@ -213,6 +234,39 @@ class BlockDevice implements Device {
     return failure === 0
       ? Promise.resolve()
       : Promise.reject(syncError(failure, file.path));
+  }
+
+  /** The file became longer: so does the disk, by whole blocks. */
+  async #follow(): Promise<void> {
+    const size = this.#file!.size;
+    if (size - size % this.#blockSize <= this.#present.size) return;
+    await this.resize({ size: null, shrink: false });
+  }
+
+  get #present(): PresentDisk {
+    return {
+      name: this.#file?.path ?? "The disk",
+      file: this.#file,
+      size: this.config.sectors * SECTOR_SIZE,
+      blockSize: this.#blockSize,
+    };
+  }
+
+  /** No request may be taken on beyond the end of the file, before or after. */
+  async #resize(wanted: ResizeRequest): Promise<number> {
+    const file = this.#file;
+    const { name, size: before } = this.#present;
+    const size = chooseSize(this.#present, wanted);
+    if (file !== null && size > file.size) file.truncate(size);
+    const state: BlockState = { sectors: size / SECTOR_SIZE };
+    await this.#control?.update(state);
+    const cuts = size < before && wanted.size !== null;
+    if (cuts && file !== null && !file.isBlockDevice) file.truncate(size);
+    if (size === before) return size;
+    this.config.sectors = size / SECTOR_SIZE;
+    this.#control?.configChanged();
+    log.info(`${name} has ${size} bytes now, ${before} before`);
+    return size;
   }
 
   /** Brings the data side into the mode that the driver chose. */

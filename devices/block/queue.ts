@@ -34,10 +34,12 @@ export interface BlockFile {
   readonly direct: boolean;
 }
 
-/** What the control side sends later. */
+/** What the control side sends later: that of it which changes. */
 export interface BlockState {
   /** Every write must be on the medium before it is answered. */
-  readonly writethrough: boolean;
+  readonly writethrough?: boolean;
+  /** The disk was resized. */
+  readonly sectors?: number;
 }
 
 /** Opens the data side from a {@linkcode BlockSeed}. */
@@ -47,6 +49,8 @@ export function open(seed: unknown, services: DataPlaneServices): DataDevice {
 
 class BlockRings implements DataDevice {
   readonly #seed: BlockSeed;
+  /** Of all rings of this thread. */
+  readonly #disk: DiskLimits;
   readonly #services: DataPlaneServices;
   readonly #file: DiskFile | null;
   /** What io_uring is given for the file, once one is asked for. */
@@ -58,6 +62,13 @@ class BlockRings implements DataDevice {
 
   constructor(seed: BlockSeed, services: DataPlaneServices) {
     this.#seed = seed;
+    this.#disk = {
+      sectors: seed.sectors,
+      readOnly: seed.readOnly,
+      alignment: seed.alignment,
+      memoryAlignment: seed.memoryAlignment,
+      id: seed.id,
+    };
     this.#services = services;
     if (seed.file !== null) checkEngine(seed.engine, services);
     this.#file = seed.file === null ? null : openFile(seed.file, seed.readOnly);
@@ -68,7 +79,7 @@ class BlockRings implements DataDevice {
     if (known !== undefined) return known.restart(queue);
     const ring = new BlockRing(
       queue,
-      this.#seed,
+      this.#disk,
       this.#services,
       (consumer) => this.#openEngine(consumer),
     );
@@ -81,8 +92,11 @@ class BlockRings implements DataDevice {
   }
 
   update(state: unknown): void {
-    this.#writethrough = (state as BlockState).writethrough;
-    this.#rings.forEach((ring) => ring.writethrough = this.#writethrough);
+    const { writethrough, sectors } = state as BlockState;
+    if (sectors !== undefined) this.#disk.sectors = sectors;
+    if (writethrough === undefined) return;
+    this.#writethrough = writethrough;
+    this.#rings.forEach((ring) => ring.writethrough = writethrough);
   }
 
   [Symbol.dispose](): void {

@@ -50,8 +50,8 @@ const LONG_LISTS_MAX = 64 << 20;
 
 /** What is true of the disk, whatever the request. */
 export interface DiskLimits {
-  /** Of 512 bytes. */
-  readonly sectors: number;
+  /** Of 512 bytes. Changes when the disk is resized. */
+  sectors: number;
   readonly readOnly: boolean;
   /** Sizes of transfers are multiples of this, in bytes. */
   readonly alignment: number;

@@ -100,6 +100,14 @@ export interface DeviceControl {
   configChanged(): void;
 }
 
+/** What {@linkcode Device.resize} is asked for. */
+export interface ResizeRequest {
+  /** In bytes, or null: the size that the medium has by now. */
+  readonly size: number | null;
+  /** Whether it may become smaller, which cuts off its end. */
+  readonly shrink: boolean;
+}
+
 /** The control side of an open device. */
 export interface Device {
   /** The device feature bits offered, without those of rings and transport. */
@@ -114,6 +122,12 @@ export interface Device {
   readonly data: DataModule;
   /** What the data side is opened with, structured-cloneable. */
   readonly seed: unknown;
+  /**
+   * Whether a request may be run again that was under way when this process
+   * died, since once more changes nothing; false where not said. Then the
+   * protocol feature INFLIGHT_SHMFD is offered.
+   */
+  readonly resubmits?: boolean;
   /** Whether the data side drives an io_uring; true where not said. */
   readonly usesUring?: boolean;
   /**
@@ -137,6 +151,13 @@ export interface Device {
    * it is at `mac` (6 bytes). Where implemented, the feature is offered.
    */
   announce?(mac: Uint8Array): Promise<void>;
+  /**
+   * The operator wants the medium to have another size; resolves with what it
+   * has, in bytes, once the driver may use it. Not implemented where there is
+   * no medium that could change. Rejects with a UsageError that says what to
+   * do; then nothing has changed.
+   */
+  resize?(wanted: ResizeRequest): Promise<number>;
   /** Virtio reset, or the front-end left: forget what the driver set. */
   reset?(): Promise<void>;
   /** The server ends: everything is drained. Make durable and close. */

@@ -13,6 +13,7 @@ export type {
   DeviceDescriptor,
   OpenDataDevice,
   ReadySource,
+  ResizeRequest,
 } from "./device.ts";
 export type { IoUring, UringConsumer } from "../io/io_uring.ts";
 export type { Virtqueue } from "../virtqueue/virtqueue.ts";

@@ -157,6 +157,19 @@ export class DiskFile implements Disposable {
     return this.#size;
   }
 
+  /**
+   * Makes a regular file `size` bytes long: what is new reads as zeros, what
+   * was behind is gone. Throws a SystemError.
+   */
+  truncate(size: number): void {
+    const { path } = this;
+    this.#aim(size, 0);
+    check(libc.ftruncate(this.fd.number, this.#arguments[0]!), "ftruncate", {
+      path,
+    });
+    this.#size = size;
+  }
+
   /** Bytes that are allocated on the medium. Throws a SystemError. */
   allocatedBytes(): number {
     return fileStatus(this.fd.number).allocatedBytes;
