@@ -8,6 +8,7 @@ import type { GuestMemory } from "../memory/guest_memory.ts";
 import { findArea, words16, words32 } from "./area.ts";
 import { Chain, chainLimit } from "./chain.ts";
 import { IndirectTable } from "./indirect_table.ts";
+import { SplitInflight } from "./inflight.ts";
 import * as layout from "./layout.ts";
 import { acquire, release } from "./ordering.ts";
 import type { Virtqueue, VirtqueueConfig } from "./virtqueue.ts";
@@ -30,6 +31,7 @@ const NONE = -1;
 const LOOKS_MAX = 64;
 /** No head is as large. */
 const NOT_POPPED = 0xffff;
+const NO_HEADS = new Uint16Array(0);
 
 /** The device side of a split ring. */
 export class SplitVirtqueue implements Virtqueue {
@@ -61,6 +63,14 @@ export class SplitVirtqueue implements Virtqueue {
   #waiting = NONE;
   /** By available index: the head that was popped there, or NOT_POPPED. */
   readonly #taken: Uint16Array;
+  /** What is in flight, for who serves the ring if this process dies. Or null. */
+  #inflight: SplitInflight | null = null;
+  /** Heads that an earlier process had in flight: they come before all others. */
+  #again: Uint16Array = NO_HEADS;
+  /** How many of those are to be popped still. */
+  #againLeft = 0;
+  /** Popped after them, as far as `undoPop` could reach. */
+  #poppedSince = 0;
   readonly #table: IndirectTable;
 
   private constructor(config: VirtqueueConfig, memory: GuestMemory) {
@@ -100,9 +110,20 @@ export class SplitVirtqueue implements Virtqueue {
     const failure = queue.#map(memory);
     if (failure !== "") throw new GuestError(failure);
     queue.nextAvail = nextAvail;
-    queue.#seenAvail = nextAvail;
     queue.#nextUsed = acquire(queue.#used, RING_INDEX);
+    if (config.inflight) {
+      queue.#recover(new SplitInflight(config.inflight, size));
+    }
+    queue.#seenAvail = queue.resumeAt;
     return queue;
+  }
+
+  get resumeAt(): number {
+    return (this.nextAvail + this.#againLeft) & 0xffff;
+  }
+
+  get recovered(): number {
+    return this.#againLeft;
   }
 
   pop(): boolean {
@@ -112,7 +133,9 @@ export class SplitVirtqueue implements Virtqueue {
     while (this.inFlight + this.#staged < this.size) {
       const position = this.nextAvail;
       if (position === this.#seenAvail && !this.#look()) return false;
-      const head = this.#avail[AVAIL_RING + (position & this.#mask)]!;
+      const head = this.#againLeft === 0
+        ? this.#avail[AVAIL_RING + (position & this.#mask)]!
+        : this.#again[this.#again.length - this.#againLeft]!;
       if (head >= this.size) {
         this.#break(
           `The available ring names head ${head}, wanted less than the ` +
@@ -125,6 +148,7 @@ export class SplitVirtqueue implements Virtqueue {
         return false;
       }
       this.nextAvail = (position + 1) & 0xffff;
+      if (this.#inflight !== null) this.#record(head);
       if (this.#gather(head) && this.chain.translate()) {
         this.chain.head = head;
         this.#popped[head] = 1;
@@ -150,6 +174,7 @@ export class SplitVirtqueue implements Virtqueue {
     this.#popped[head] = 0;
     this.inFlight--;
     this.nextAvail = before;
+    if (this.#inflight !== null) this.#unrecord(head);
   }
 
   push(head: number, written: number): void {
@@ -165,6 +190,7 @@ export class SplitVirtqueue implements Virtqueue {
     const now = this.#nextUsed;
     this.#staged = 0;
     release(this.#used, RING_INDEX, now);
+    if (this.#inflight !== null) this.#inflight.publish(now);
     if (!this.#eventIndex) {
       const flags = acquire(this.#avail, RING_FLAGS);
       return (flags & VIRTQ_AVAIL_F_NO_INTERRUPT) === 0;
@@ -250,6 +276,45 @@ export class SplitVirtqueue implements Virtqueue {
     this.#usedElements[element + 1] = written;
     this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
     this.#staged++;
+    if (this.#inflight !== null) this.#inflight.push(head);
+  }
+
+  /**
+   * Goes on where the process before us left the ring. It took the chains that
+   * are given back, and those in flight; the index of the front-end knows
+   * nothing of the latter.
+   */
+  #recover(inflight: SplitInflight): void {
+    this.#inflight = inflight;
+    const heads = inflight.recover(this.#nextUsed);
+    if (heads === null) return;
+    this.#again = heads;
+    this.#againLeft = heads.length;
+    this.nextAvail = this.#nextUsed;
+  }
+
+  /** `head` is taken; one that is taken again is on the record already. */
+  #record(head: number): void {
+    if (this.#againLeft > 0) {
+      this.#againLeft--;
+      return;
+    }
+    this.#inflight!.pop(head);
+    if (this.#again.length === 0) return;
+    // So many are never undone: what came before is history.
+    if (++this.#poppedSince > this.size) this.#again = NO_HEADS;
+  }
+
+  /** `head` goes back to where it came from. */
+  #unrecord(head: number): void {
+    if (this.#again.length > 0) {
+      if (this.#poppedSince === 0) {
+        this.#againLeft++;
+        return;
+      }
+      this.#poppedSince--;
+    }
+    this.#inflight!.undoPop(head);
   }
 
   /**

@@ -5,6 +5,7 @@
  */
 import type { GuestMemory } from "../memory/guest_memory.ts";
 import type { Chain } from "./chain.ts";
+import type { InflightArea } from "./inflight.ts";
 
 /** A ring as it is to be run. Structured-cloneable. */
 export interface VirtqueueConfig {
@@ -14,16 +15,25 @@ export interface VirtqueueConfig {
   size: number;
   /** The descriptor table, guest address (virtio 1.3 §2.7.5). */
   descriptorArea: number;
-  /** The available ring, guest address (§2.7.6). */
+  /** The available ring (§2.7.6) or driver event area, guest address. */
   driverArea: number;
-  /** The used ring, guest address (§2.7.8). */
+  /** The used ring (§2.7.8) or device event area, guest address. */
   deviceArea: number;
-  /** The available index to go on from, 0..65535. */
+  /**
+   * Where to go on, as SET_VRING_BASE has it: of a split ring the available
+   * index, 0..65535; of a packed one 32 bits, see `RING_START`.
+   */
   nextAvail: number;
+  /** VIRTIO_F_RING_PACKED was negotiated. */
+  packed?: boolean;
+  /** VIRTIO_F_IN_ORDER was negotiated. */
+  inOrder?: boolean;
   /** VIRTIO_F_EVENT_IDX was negotiated. */
   eventIndex: boolean;
   /** VIRTIO_F_INDIRECT_DESC was negotiated. */
   indirect: boolean;
+  /** Where to record what is in flight, and what may be recorded; else nowhere. */
+  inflight?: InflightArea | null;
 }
 
 /**
@@ -44,8 +54,18 @@ export interface Virtqueue {
   readonly inFlight: number;
   /** Chains given back unread because they were malformed. */
   readonly malformed: number;
-  /** The available index that `pop` takes next, 0..65535. */
+  /**
+   * What `pop` takes next, 0..65535: the available index, or the position of a
+   * packed ring with its wrap counter in bit 15.
+   */
   readonly nextAvail: number;
+  /**
+   * Chains that an earlier process had in flight and that `pop` gives first.
+   * They have to be popped before the ring can be stopped.
+   */
+  readonly recovered: number;
+  /** Where to go on once nothing is in flight, as in the configuration. */
+  readonly resumeAt: number;
 
   /**
    * Takes the next chain. False when there is none, when the ring is broken,
