@@ -1,0 +1,150 @@
+/**
+ * A pretended guest that a check sets up as it likes.
+ *
+ * @module
+ */
+import { VHOST_USER_F_PROTOCOL_FEATURES } from "../device/features.ts";
+import type {
+  DriverRegion,
+  DriverRegionSpec,
+} from "../testing/driver_memory.ts";
+import { DriverMemory } from "../testing/driver_memory.ts";
+import { Frontend } from "../vhost_user/frontend.ts";
+import { expect } from "./check.ts";
+import type { CheckRun } from "./check_run.ts";
+import { GuestRing, type RingSetup } from "./guest_ring.ts";
+import { type Workload, workloadOf } from "./workload.ts";
+
+/** How a {@linkcode Guest} is set up. */
+export interface GuestOptions extends RingSetup {
+  /** Of the accepted features, those to leave out. */
+  readonly without?: bigint;
+  /** Exactly these features, in place of what is accepted usually. */
+  readonly features?: bigint;
+  /** Nothing is said of protocol features, as by an old front-end. */
+  readonly withoutProtocol?: boolean;
+  /** Of the offered protocol features, those to accept. */
+  readonly protocolFeatures?: bigint;
+  /** Guest memory: bytes, or regions; 8 MiB by default. */
+  readonly memory?: number | readonly DriverRegionSpec[];
+  /** Rings to lay out and start: what the work needs, by default. */
+  readonly ringCount?: number;
+  /** Whether the rings are started; true by default. */
+  readonly start?: boolean;
+  /** Whether the memory is shared at once; true by default. */
+  readonly share?: boolean;
+}
+
+const MIB = 1 << 20;
+
+/** A front-end with memory and rings, and the usual work of its device. */
+export class Guest implements Disposable {
+  /** The check that it is part of. */
+  readonly run: CheckRun;
+  /** The protocol's side. */
+  readonly frontend: Frontend;
+  /** Its memory. */
+  readonly memory: DriverMemory;
+  /** Its rings; filled by `setUp`. */
+  readonly rings: GuestRing[] = [];
+  /** What it asks the device to do. */
+  readonly workload: Workload;
+  /** Negotiated virtio features. */
+  features = 0n;
+  /** Rings of the device, as it says. */
+  queueCount = 1;
+  readonly #options: GuestOptions;
+
+  /** Connects; `setUp` does the rest. */
+  constructor(run: CheckRun, options: GuestOptions) {
+    this.run = run;
+    this.#options = options;
+    this.frontend = Frontend.connect(run.target.options.socketPath);
+    try {
+      this.memory = DriverMemory.shared(options.memory ?? 8 * MIB);
+    } catch (error) {
+      this.frontend[Symbol.dispose]();
+      throw error;
+    }
+    this.workload = workloadOf(this);
+  }
+
+  /** Negotiates, shares the memory, lays the rings out and starts them. */
+  async setUp(): Promise<void> {
+    const { run } = this;
+    const options = this.#options;
+    run.step = "negotiating";
+    await this.#negotiate(options);
+    const count = options.ringCount ?? this.workload.ringCount;
+    for (let index = 0; index < count; index++) {
+      this.rings.push(new GuestRing(this, index, options));
+    }
+    if (options.share ?? true) await this.share();
+    if (!(options.start ?? true)) return;
+    for (const ring of this.rings) await ring.start();
+  }
+
+  async #negotiate(options: GuestOptions): Promise<void> {
+    const { target } = this.run;
+    const wanted = options.features ??
+      (target.accepted & ~(options.without ?? 0n));
+    if (options.withoutProtocol ?? false) {
+      this.features = wanted & ~VHOST_USER_F_PROTOCOL_FEATURES;
+      await this.frontend.setOwner();
+      await this.frontend.setFeatures(this.features);
+      return;
+    }
+    const { protocolFeatures } = options;
+    const { features, queueCount } = await this.frontend.negotiate({
+      features: wanted,
+      ...(protocolFeatures === undefined ? {} : { protocolFeatures }),
+    });
+    this.features = features;
+    this.queueCount = queueCount;
+  }
+
+  /** SET_MEM_TABLE with `regions`, all by default. */
+  async share(
+    regions: readonly DriverRegion[] = this.memory.regions,
+  ): Promise<void> {
+    this.run.step = "SET_MEM_TABLE";
+    await this.frontend.setMemTable(
+      regions.map((region) => ({ ...region, fd: region.fd! })),
+    );
+  }
+
+  /** The ring that the usual work goes through. */
+  get ring(): GuestRing {
+    return this.rings[this.workload.ring]!;
+  }
+
+  /** Asks for the usual, and sees that it is done right. */
+  async works(ring: GuestRing = this.ring, count = 1): Promise<void> {
+    for (let i = 0; i < count; i++) {
+      await ring.exchange(this.workload.request());
+    }
+  }
+
+  /** The address in the front-end of what is at `guestAddress`. */
+  userAddress(guestAddress: number): number {
+    const region = this.memory.regions.find((region) =>
+      guestAddress >= region.guestAddress &&
+      guestAddress < region.guestAddress + region.size
+    );
+    expect(region !== undefined, "The check used memory that it does not have");
+    return region.userAddress + guestAddress - region.guestAddress;
+  }
+
+  /** Answered once all before it took effect. */
+  async barrier(): Promise<void> {
+    this.run.step = "GET_FEATURES";
+    await this.frontend.getFeatures();
+  }
+
+  /** Hangs up; memory and eventfds go too. */
+  [Symbol.dispose](): void {
+    this.frontend[Symbol.dispose]();
+    for (const ring of this.rings.splice(0)) ring[Symbol.dispose]();
+    this.memory[Symbol.dispose]();
+  }
+}
