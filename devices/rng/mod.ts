@@ -70,6 +70,8 @@ class RngDevice implements Device {
   readonly config: ConfigSpace = new ConfigSpace(0);
   readonly data: DataModule = { open, url: import.meta.resolve("./queue.ts") };
   readonly seed: RngSeed;
+  /** Other random bytes are as good. */
+  readonly resubmits = true;
   // Nothing that it does takes time.
   readonly usesUring = false;
   readonly #source: ByteSource | null;

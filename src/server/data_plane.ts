@@ -191,7 +191,7 @@ export class DataPlane implements Disposable {
 
   #tryStops(): void {
     for (const ring of this.#active) {
-      if (ring.stopped !== null && ring.queue.inFlight === 0) this.#end(ring);
+      if (ring.stopped !== null && ring.isDrained) this.#end(ring);
     }
   }
 
@@ -204,7 +204,7 @@ export class DataPlane implements Disposable {
     this.#list();
     this.#stopping--;
     if (ring.polled) this.#polled--;
-    ring.stopped!(ring.queue.nextAvail);
+    ring.stopped!(ring.queue.resumeAt);
   }
 
   #setMemory(layout: MemoryLayout, answer: Answer): void {

@@ -19,6 +19,7 @@ export class DeviceBackend implements Backend {
   readonly features: bigint;
   readonly queueCount: number;
   readonly queueSizeMax: number;
+  readonly resubmits: boolean;
   readonly setMtu?: (mtu: number) => Promise<void>;
   readonly announce?: (mac: Uint8Array) => Promise<void>;
   readonly #device: Device;
@@ -32,6 +33,7 @@ export class DeviceBackend implements Backend {
     this.features = device.features | RING_FEATURES;
     this.queueCount = device.queueCount;
     this.queueSizeMax = device.queueSizeMax;
+    this.resubmits = device.resubmits ?? false;
     // The protocol offers what is there.
     if (device.setMtu) this.setMtu = (mtu) => device.setMtu!(mtu);
     if (device.announce) this.announce = (mac) => device.announce!(mac);
@@ -63,6 +65,7 @@ export class DeviceBackend implements Backend {
         nextAvail: start.base,
         eventIndex: (start.features & VIRTIO_F_EVENT_IDX) !== 0n,
         indirect: (start.features & VIRTIO_F_INDIRECT_DESC) !== 0n,
+        inflight: start.inflight,
       },
       kickFd: start.kickFd,
       callFd: start.callFd,

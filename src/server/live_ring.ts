@@ -34,8 +34,18 @@ export class LiveRing {
 
   /** Whether chains may be popped: to be served, or discarded while disabled. */
   get isServed(): boolean {
-    return (this.enabled || this.#discards) && this.stopped === null &&
+    return (this.enabled || this.#discards) &&
+      (this.stopped === null || this.queue.recovered > 0) &&
       this.queue.broken === "";
+  }
+
+  /**
+   * Whether nothing is left to do before it stops. What an earlier process had
+   * in flight is done first, unless the ring is disabled.
+   */
+  get isDrained(): boolean {
+    return this.queue.inFlight === 0 &&
+      (this.queue.recovered === 0 || !this.isServed);
   }
 
   /** Publishes what was pushed, calls the driver where it wants that. */

@@ -5,6 +5,7 @@
  * @module
  */
 import type { MemoryLayout } from "../memory/guest_memory.ts";
+import type { InflightArea } from "../virtqueue/inflight.ts";
 
 /** A ring as the data plane must run it. Addresses are guest addresses. */
 export interface VringStart {
@@ -28,6 +29,11 @@ export interface VringStart {
   errFd: number;
   /** Whether the ring is enabled at once. */
   enabled: boolean;
+  /**
+   * Where to record what is in flight, or null. Stays mapped while the ring
+   * runs. What is on record there is run again, before anything else.
+   */
+  inflight: InflightArea | null;
 }
 
 /** The back-end as one session sees it. Rejections become NACKs. */
@@ -38,6 +44,11 @@ export interface Backend {
   readonly queueCount: number;
   /** The largest ring accepted. */
   readonly queueSizeMax: number;
+  /**
+   * Whether a request may be run once more where it is not known if it was:
+   * then INFLIGHT_SHMFD is offered.
+   */
+  readonly resubmits?: boolean;
   /** The driver accepted `features`. */
   setFeatures(features: bigint): Promise<void>;
   /**

@@ -6,11 +6,13 @@
  * @module
  */
 import { ProtocolError } from "../errors.ts";
+import type { Fd } from "../io/fd.ts";
 import type { Message } from "./channel.ts";
 import {
   configHeader,
   decodeMemoryTable,
   encodeConfig,
+  inflightDescription,
   MEMORY_TABLE_HEADER_SIZE,
   memoryRegion,
   singleMemoryRegion,
@@ -44,8 +46,14 @@ type FdRule = 0 | 1 | "optional" | "vring" | "regions";
 /** The answer of a request: none but an acknowledgement, or one of its own. */
 type ReplyKind = "none" | "own";
 
-/** The payload of an own reply. */
-type Reply = Uint8Array | void;
+/** The payload of an own reply, and a descriptor that goes along and is closed. */
+type Reply = Uint8Array | ReplyWithFd | void;
+
+/** An own reply that brings a descriptor. */
+export interface ReplyWithFd {
+  readonly payload: Uint8Array;
+  readonly fd: Fd;
+}
 
 /** One request of the protocol. */
 export interface Handler {
@@ -208,6 +216,25 @@ export const HANDLERS: readonly Handler[] = [
     (state, { payload }) => writeConfig(state, payload),
     F.CONFIG,
     true,
+  ),
+  get(
+    VHOST_USER.GET_INFLIGHT_FD,
+    exactly(inflightDescription.size),
+    (state, { payload }) => {
+      const wanted = inflightDescription.decode(payload);
+      const { description, fd } = state.createInflight(wanted);
+      return { payload: inflightDescription.encode(description), fd };
+    },
+    F.INFLIGHT_SHMFD,
+  ),
+  set(
+    VHOST_USER.SET_INFLIGHT_FD,
+    exactly(inflightDescription.size),
+    1,
+    (state, { payload, fds }) => {
+      state.setInflight(inflightDescription.decode(payload), fds[0]!);
+    },
+    F.INFLIGHT_SHMFD,
   ),
   set(
     VHOST_USER.RESET_DEVICE,

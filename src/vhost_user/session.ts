@@ -14,7 +14,12 @@ import type { UnixSocket } from "../io/unix_socket.ts";
 import { log } from "../log.ts";
 import type { Backend } from "./backend.ts";
 import { Channel, closeFds, type Message } from "./channel.ts";
-import { checkMessage, type Handler, handlerOf } from "./handlers.ts";
+import {
+  checkMessage,
+  type Handler,
+  handlerOf,
+  type ReplyWithFd,
+} from "./handlers.ts";
 import { u64 } from "./message.ts";
 import {
   requestName,
@@ -124,7 +129,7 @@ export class Session {
 
   async #answer(message: Message): Promise<void> {
     const row = handlerOf(message.request);
-    let reply: Uint8Array | void;
+    let reply: Uint8Array | ReplyWithFd | void;
     try {
       if ((message.flags & VHOST_USER_REPLY_MASK) !== 0) {
         throw new ProtocolError(
@@ -138,9 +143,24 @@ export class Session {
       return await this.#refuse(row, message, asError(error));
     }
     if (row.reply === "own") {
-      await this.#channel.send(message.request, REPLY_FLAGS, reply!);
+      await this.#reply(message.request, reply!);
     } else if (this.#mustAck(message)) {
       await this.#channel.send(message.request, REPLY_FLAGS, ACK);
+    }
+  }
+
+  async #reply(
+    request: number,
+    reply: Uint8Array | ReplyWithFd,
+  ): Promise<void> {
+    if (reply instanceof Uint8Array) {
+      return await this.#channel.send(request, REPLY_FLAGS, reply);
+    }
+    const { payload, fd } = reply;
+    try {
+      await this.#channel.send(request, REPLY_FLAGS, payload, [fd]);
+    } finally {
+      fd.close();
     }
   }
 

@@ -10,9 +10,11 @@ import type { Reactor } from "../io/reactor.ts";
 import { UnixSocket } from "../io/unix_socket.ts";
 import { log } from "../log.ts";
 import { type MemoryChange, MemoryTable } from "../memory/memory_table.ts";
+import type { InflightArea } from "../virtqueue/inflight.ts";
 import type { Backend } from "./backend.ts";
 import { BackendChannel } from "./backend_channel.ts";
-import type { MemoryRegion } from "./message.ts";
+import { createInflight, InflightRegion } from "./inflight_region.ts";
+import type { InflightDescription, MemoryRegion } from "./message.ts";
 import {
   protocolBit,
   protocolBits,
@@ -56,6 +58,7 @@ export class SessionState implements VringHost {
   #status = 0;
   #backendChannel: BackendChannel | null = null;
   #configChanged = false;
+  #inflight: InflightRegion | null = null;
 
   /** Nothing negotiated, nothing set up. */
   constructor(backend: Backend, reactor: Reactor) {
@@ -72,7 +75,7 @@ export class SessionState implements VringHost {
     return this.backend.features | VHOST_USER_F_PROTOCOL_FEATURES;
   }
 
-  /** The protocol features that are offered: two depend on the device. */
+  /** The protocol features that are offered: some depend on the device. */
   get offeredProtocolFeatures(): bigint {
     const { backend } = this;
     let features = OFFERED_PROTOCOL_FEATURES;
@@ -81,6 +84,9 @@ export class SessionState implements VringHost {
     }
     if (backend.announce !== undefined) {
       features |= protocolBit(VHOST_USER_PROTOCOL_F.RARP);
+    }
+    if (backend.resubmits) {
+      features |= protocolBit(VHOST_USER_PROTOCOL_F.INFLIGHT_SHMFD);
     }
     return features;
   }
@@ -108,6 +114,31 @@ export class SessionState implements VringHost {
   /** The guest address of a range of user addresses, or -1. */
   userToGuest(userAddress: number, size: number): number {
     return this.#memory.userToGuest(userAddress, size);
+  }
+
+  /** Where vring `index` of `size` entries records what is in flight, or null. */
+  inflightArea(index: number, size: number): InflightArea | null {
+    return this.#inflight?.area(index, size) ?? null;
+  }
+
+  /** GET_INFLIGHT_FD: blank memory for the front-end to keep. */
+  createInflight(
+    wanted: InflightDescription,
+  ): { description: InflightDescription; fd: Fd } {
+    return createInflight(wanted, this.backend);
+  }
+
+  /** SET_INFLIGHT_FD: rings that start from now on record there. */
+  setInflight(description: InflightDescription, fd: Fd): void {
+    if (this.vrings.some((vring) => vring.started)) {
+      throw new ProtocolError(
+        "Rings run, their record of requests in flight can't change: send " +
+          "GET_VRING_BASE for each ring first",
+      );
+    }
+    const region = InflightRegion.map(description, fd, this.backend);
+    this.#inflight?.[Symbol.dispose]();
+    this.#inflight = region;
   }
 
   /** The vring `index`, whose full width is compared. */
@@ -222,6 +253,8 @@ export class SessionState implements VringHost {
       const { generation } = this.#memory.layout();
       await this.backend.setMemory({ generation: generation + 1, regions: [] });
       this.#memory[Symbol.dispose]();
+      this.#inflight?.[Symbol.dispose]();
+      this.#inflight = null;
     } finally {
       for (const vring of this.vrings) vring.close();
     }

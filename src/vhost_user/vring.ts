@@ -13,6 +13,7 @@ import { ProtocolError } from "../errors.ts";
 import { fileStatus } from "../ffi/status.ts";
 import { type Fd, setNonBlocking } from "../io/fd.ts";
 import { log } from "../log.ts";
+import type { InflightArea } from "../virtqueue/inflight.ts";
 import type { Backend } from "./backend.ts";
 import type { VringAddress } from "./message.ts";
 
@@ -24,6 +25,8 @@ export interface VringHost {
   readonly features: bigint | null;
   /** Whether the front-end has shared any memory. */
   readonly hasMemory: boolean;
+  /** Where vring `index` of `size` entries records what is in flight, or null. */
+  inflightArea(index: number, size: number): InflightArea | null;
   /** The guest address of a range of user addresses, or -1. */
   userToGuest(userAddress: number, size: number): number;
 }
@@ -234,6 +237,7 @@ export class Vring {
       callFd: numberOf(this.#call),
       errFd: numberOf(this.#err),
       enabled,
+      inflight: this.#host.inflightArea(this.index, this.#size),
     });
     this.#started = true;
     this.#touched = enabled;

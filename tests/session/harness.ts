@@ -50,6 +50,7 @@ export class FakeBackend implements Backend {
   features = VERSION_1;
   queueCount = 4;
   queueSizeMax = 1024;
+  resubmits = false;
   /** What was called, in words. */
   readonly calls: string[] = [];
   /** The rings that are started. */

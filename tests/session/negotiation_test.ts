@@ -68,6 +68,8 @@ stageTest(
       "SET_BACKEND_REQ_FD",
       "GET_CONFIG",
       "SET_CONFIG",
+      "GET_INFLIGHT_FD",
+      "SET_INFLIGHT_FD",
       "RESET_DEVICE",
       "GET_MAX_MEM_SLOTS",
       "ADD_MEM_REG",

@@ -39,6 +39,7 @@ stageTest("a ring is started as it was described", async (stage) => {
     base: 65530,
     features: VERSION_1,
     enabled: false,
+    inflight: null,
   });
   assertEquals(enabled, true);
   for (const fd of [kickFd, callFd, errFd]) {
