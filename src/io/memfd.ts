@@ -11,14 +11,21 @@ import {
   MFD_HUGE_2MB,
   MFD_HUGETLB,
 } from "../ffi/abi.ts";
-import { check } from "../ffi/errno.ts";
+import { check, errno, systemError } from "../ffi/errno.ts";
 import { libc } from "../ffi/libc.ts";
 import { cString } from "../ffi/pointer.ts";
 import { Fd } from "./fd.ts";
 
+/** Bytes of the huge pages that a memfd can have. */
+export const HUGE_PAGE_SIZE: number = 2 << 20;
+
 /** What a memfd may be beyond plain. */
 export interface MemfdOptions {
-  /** Backed by huge pages of 2 MiB, of which `size` is then a multiple. */
+  /**
+   * Backed by huge pages of 2 MiB, of which `size` is then a multiple. All are
+   * taken at once: where there are too few that is an error here, and not a bus
+   * error of whoever touches the first one that is missing.
+   */
   hugePages?: boolean;
   /** `F_SEAL_*` bits to apply. */
   seals?: number;
@@ -38,6 +45,7 @@ export function createMemfd(
   );
   try {
     check(libc.ftruncate(fd.number, BigInt(size)), "ftruncate");
+    if (options.hugePages) takeHugePages(fd, size);
     if (options.seals !== undefined) {
       check(libc.fcntl(fd.number, F_ADD_SEALS, options.seals), "fcntl");
     }
@@ -46,6 +54,16 @@ export function createMemfd(
     throw error;
   }
   return fd;
+}
+
+function takeHugePages(fd: Fd, size: number): void {
+  if (libc.fallocate(fd.number, 0, 0n, BigInt(size)) === 0) return;
+  const failure = errno();
+  const pages = Math.ceil(size / HUGE_PAGE_SIZE);
+  throw systemError("fallocate", failure, {
+    path: "a memfd of huge pages",
+    remedy: `${pages} of 2 MiB are wanted, raise /proc/sys/vm/nr_hugepages`,
+  });
 }
 
 /**

@@ -5,7 +5,7 @@ import { EPERM, F_GET_SEALS, F_SEAL_GROW, F_SEAL_SHRINK } from "../ffi/abi.ts";
 import { errno } from "../ffi/errno.ts";
 import { libc } from "../ffi/libc.ts";
 import { fileStatus } from "../ffi/status.ts";
-import { createMemfd, sealAgainstShrinking } from "./memfd.ts";
+import { createMemfd, HUGE_PAGE_SIZE, sealAgainstShrinking } from "./memfd.ts";
 
 Deno.test("a memfd has its size and is sparse", () => {
   using fd = createMemfd("test", 5 * 2 ** 30);
@@ -37,4 +37,23 @@ Deno.test("what can be sealed against shrinking is sealed", () => {
   using other = createMemfd("test", 8192);
   sealAgainstShrinking(other);
   assertEquals(libc.ftruncate(other.number, 4096n), 0);
+});
+
+Deno.test("huge pages are there at once, or there is an error that says how", () => {
+  const before = openDescriptors();
+  const meminfo = Deno.readTextFileSync("/proc/meminfo");
+  const free = Number(/HugePages_Free: +(\d+)/.exec(meminfo)?.[1] ?? 0);
+  if (free >= 2) {
+    using fd = createMemfd("test", 2 * HUGE_PAGE_SIZE, { hugePages: true });
+    const { allocatedBytes, blockSize } = fileStatus(fd.number);
+    assertEquals([allocatedBytes, blockSize], [4 << 20, HUGE_PAGE_SIZE]);
+  }
+  // More than any machine has.
+  const size = 2 ** 46;
+  assertThrows(
+    () => createMemfd("test", size, { hugePages: true }),
+    SystemError,
+    "raise /proc/sys/vm/nr_hugepages",
+  );
+  assertEquals(openDescriptors(), before);
 });

@@ -5,13 +5,18 @@
  */
 import { addressOf } from "../ffi/pointer.ts";
 import { Mapping } from "../ffi/mapping.ts";
+import { SystemError } from "../errors.ts";
 import type { Fd } from "../io/fd.ts";
-import { createMemfd } from "../io/memfd.ts";
+import { createMemfd, HUGE_PAGE_SIZE } from "../io/memfd.ts";
 import {
   GuestMemory,
   type MemoryLayout,
   type RegionLayout,
 } from "../memory/guest_memory.ts";
+
+/** Of the memfds, in /proc. */
+const NAME = "ringside-guest";
+const NO_BYTES = new ArrayBuffer(0);
 
 /** A region to be made. */
 export interface DriverRegionSpec {
@@ -23,6 +28,13 @@ export interface DriverRegionSpec {
   readonly userAddress?: number;
   /** Where it starts in its memfd, which then is as much larger; else 0. */
   readonly mmapOffset?: number;
+  /** The index of an earlier region in whose memfd this one is too. */
+  readonly fileOf?: number;
+  /**
+   * Whether its memfd has huge pages of 2 MiB: they must be there, or are taken
+   * where there are enough.
+   */
+  readonly hugePages?: boolean | "preferred";
 }
 
 /** A region that was made. */
@@ -31,6 +43,8 @@ export interface DriverRegion extends RegionLayout {
   readonly fd: Fd | null;
   /** Where it starts in its memfd. */
   readonly mmapOffset: number;
+  /** Whether its memfd has huge pages. */
+  readonly hugePages: boolean;
   /** Its bytes. */
   readonly buffer: ArrayBuffer;
 }
@@ -61,23 +75,39 @@ export class DriverMemory implements Disposable {
   static plain(regions: number | readonly DriverRegionSpec[]): DriverMemory {
     const made = specsOf(regions).map((spec) => {
       const buffer = new ArrayBuffer(spec.size);
-      return describe(spec, addressOf(buffer), buffer, null);
+      return describe(spec, addressOf(buffer), buffer, null, false);
     });
     return new DriverMemory(made, []);
   }
 
-  /** Memory that can be shared: a memfd for each region. Throws a SystemError. */
+  /**
+   * Memory that can be shared: a memfd for each region, unless they say
+   * otherwise. Throws a SystemError, as where there are no huge pages.
+   */
   static shared(regions: number | readonly DriverRegionSpec[]): DriverMemory {
+    const specs = specsOf(regions);
     const made: DriverRegion[] = [];
     const mappings: Mapping[] = [];
-    for (const spec of specsOf(regions)) {
-      const offset = spec.mmapOffset ?? 0;
-      const fd = createMemfd("ringside-guest", offset + spec.size);
-      const mapping = Mapping.shared(fd.number, spec.size, offset);
-      mappings.push(mapping);
-      made.push(describe(spec, mapping.address, mapping.buffer, fd));
+    try {
+      for (const [index, spec] of specs.entries()) {
+        const file = spec.fileOf === undefined
+          ? createFile(fileSize(specs, index), spec.hugePages ?? false)
+          : fileOf(made, spec.fileOf);
+        // It has an owner before the mapping can fail.
+        const region = describe(spec, 0, NO_BYTES, file.fd, file.hugePages);
+        made.push(region);
+        const { size, mmapOffset } = region;
+        const mapping = Mapping.shared(file.fd.number, size, mmapOffset);
+        mappings.push(mapping);
+        const { address, buffer } = mapping;
+        made[index] = describe(spec, address, buffer, file.fd, file.hugePages);
+      }
+      return new DriverMemory(made, mappings);
+    } catch (error) {
+      for (const mapping of mappings) mapping[Symbol.dispose]();
+      for (const region of made) region.fd?.close();
+      throw error;
     }
-    return new DriverMemory(made, mappings);
   }
 
   /** Where the regions are. True for as long as this object lives. */
@@ -158,11 +188,50 @@ function specsOf(
   return [{ guestAddress: 0x10000, size: regions }];
 }
 
+/** A memfd and what its pages are. */
+interface RegionFile {
+  readonly fd: Fd;
+  readonly hugePages: boolean;
+}
+
+/** Bytes that the memfd of region `index` needs for all the regions in it. */
+function fileSize(specs: readonly DriverRegionSpec[], index: number): number {
+  const ends = specs
+    .filter((spec, i) => i === index || spec.fileOf === index)
+    .map((spec) => (spec.mmapOffset ?? 0) + spec.size);
+  return Math.max(...ends);
+}
+
+function createFile(
+  size: number,
+  hugePages: boolean | "preferred",
+): RegionFile {
+  if (hugePages !== false) {
+    const whole = Math.ceil(size / HUGE_PAGE_SIZE) * HUGE_PAGE_SIZE;
+    try {
+      const fd = createMemfd(NAME, whole, { hugePages: true });
+      return { fd, hugePages: true };
+    } catch (error) {
+      if (hugePages === true || !(error instanceof SystemError)) throw error;
+    }
+  }
+  return { fd: createMemfd(NAME, size), hugePages: false };
+}
+
+function fileOf(made: readonly DriverRegion[], index: number): RegionFile {
+  const region = made[index];
+  if (region?.fd) return { fd: region.fd, hugePages: region.hugePages };
+  throw new RangeError(
+    `There is no region ${index} to share a memfd with: name an earlier one`,
+  );
+}
+
 function describe(
   spec: DriverRegionSpec,
   hostAddress: number,
   buffer: ArrayBuffer,
   fd: Fd | null,
+  hugePages: boolean,
 ): DriverRegion {
   return {
     guestAddress: spec.guestAddress,
@@ -172,6 +241,7 @@ function describe(
     hostAddress,
     buffer,
     fd,
+    hugePages,
   };
 }
 

@@ -1,5 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
+import { openDescriptors } from "../../tests/support/descriptors.ts";
+import { fileStatus } from "../ffi/status.ts";
 import { GuestMemory } from "../memory/guest_memory.ts";
 import { DriverMemory } from "./driver_memory.ts";
 
@@ -65,6 +67,47 @@ for (const kind of ["plain", "shared"] as const) {
     });
   });
 }
+
+describe("DriverMemory.shared", () => {
+  it("puts regions into one memfd, around a hole in the guest", () => {
+    using memory = DriverMemory.shared([
+      { guestAddress: 0, size: 0x2000 },
+      { guestAddress: 0x10000, size: 0x1000, fileOf: 0, mmapOffset: 0x2000 },
+      { guestAddress: 0x20000, size: 0x1000, fileOf: 0, mmapOffset: 0x1000 },
+    ]);
+    const [first, second, third] = memory.regions;
+    assertEquals([first!.fd, first!.fd], [second!.fd, third!.fd]);
+    memory.write(0x1000, Uint8Array.of(1, 2, 3));
+    assertEquals(memory.read(0x20000, 3), Uint8Array.of(1, 2, 3));
+    assertEquals(memory.read(0x10000, 3), new Uint8Array(3));
+  });
+
+  it("takes huge pages where there are any, if it is not to insist", () => {
+    const size = 4 << 20;
+    using memory = DriverMemory.shared([
+      { guestAddress: 0, size, hugePages: "preferred" },
+    ]);
+    const [region] = memory.regions;
+    const { blockSize } = fileStatus(region!.fd!.number);
+    assertEquals(region!.hugePages, blockSize === 2 << 20);
+    memory.write(size - 1, Uint8Array.of(9));
+    assertEquals(memory.read(size - 1, 1), Uint8Array.of(9));
+  });
+
+  it("leaves nothing behind when it can't be made", () => {
+    const before = openDescriptors();
+    const good = { guestAddress: 0, size: 0x1000 };
+    const bad = [
+      { guestAddress: 0x1000, size: 2 ** 46, hugePages: true },
+      { guestAddress: 0x1000, size: 2 ** 50 },
+      { guestAddress: 0x1000, size: 0x1000, fileOf: 5 },
+    ];
+    for (const each of bad) {
+      assertThrows(() => DriverMemory.shared([good, each]));
+    }
+    assertEquals(openDescriptors(), before);
+  });
+});
 
 /** The memory as another thread would see it: by address. */
 function borrowed(memory: DriverMemory): GuestMemory {
