@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { ProtocolError } from "../errors.ts";
+import { ProtocolError, SystemError } from "../errors.ts";
+import { EAGAIN, ECONNREFUSED, ENOENT } from "../ffi/abi.ts";
 import { Reactor } from "../io/reactor.ts";
-import { UnixSocket } from "../io/unix_socket.ts";
+import { UnixListener, UnixSocket } from "../io/unix_socket.ts";
 import type { Message } from "./channel.ts";
 import { CryptoRequests } from "./frontend_crypto.ts";
 import { NackError } from "./frontend_errors.ts";
@@ -13,6 +14,7 @@ import type { BackendHandlers } from "./frontend_handlers.ts";
 import { InflightRequests } from "./frontend_inflight.ts";
 import { IotlbRequests } from "./frontend_iotlb.ts";
 import { type BorrowedFd, FrontendLink } from "./frontend_link.ts";
+import { FrontendListener } from "./frontend_listener.ts";
 import { MigrationRequests } from "./frontend_migration.ts";
 import { NetworkRequests } from "./frontend_network.ts";
 import { PostcopyRequests } from "./frontend_postcopy.ts";
@@ -57,6 +59,9 @@ export {
   type VringSetup,
   WANTED_PROTOCOL_FEATURES,
 } from "./frontend_setup.ts";
+
+/** How often a back-end is looked for that is not there yet. */
+const RETRY_MS = 20;
 
 /**
  * One connection to a back-end. Requests are sent in the order of the calls;
@@ -108,6 +113,42 @@ export class Frontend implements Disposable {
   /** Connects to the back-end that listens at `path`. Throws a SystemError. */
   static connect(path: string, reactor: Reactor = Reactor.main): Frontend {
     return new Frontend(UnixSocket.connect(path), reactor);
+  }
+
+  /**
+   * Connects as soon as there is a back-end that listens at `path`, as one that
+   * is being started. Rejects with a SystemError where there is none within
+   * `timeoutMs` milliseconds, or where the path is wrong.
+   */
+  static async connectWithin(
+    path: string,
+    timeoutMs: number,
+    reactor: Reactor = Reactor.main,
+  ): Promise<Frontend> {
+    const end = performance.now() + timeoutMs;
+    for (;;) {
+      try {
+        return Frontend.connect(path, reactor);
+      } catch (error) {
+        if (!isAbsence(error) || performance.now() > end) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    }
+  }
+
+  /**
+   * Listens at `path` for back-ends that connect by themselves. Throws a
+   * SystemError.
+   */
+  static listen(
+    path: string,
+    reactor: Reactor = Reactor.main,
+  ): FrontendListener {
+    return new FrontendListener(
+      UnixListener.bind(path),
+      reactor,
+      (socket) => new Frontend(socket, reactor),
+    );
   }
 
   /** Takes over a connected `socket`. */
@@ -458,4 +499,10 @@ export class Frontend implements Disposable {
     const payload = vringFd.encode({ index: BigInt(index), noFd });
     return this.command(request, payload, noFd ? [] : [fd]);
   }
+}
+
+/** Whether nobody listens, or has room for one more. */
+function isAbsence(error: unknown): boolean {
+  return error instanceof SystemError &&
+    [ENOENT, ECONNREFUSED, EAGAIN].includes(error.errno);
 }

@@ -28,6 +28,8 @@ import {
 const EMPTY = new Uint8Array(0);
 const REPLY_FLAGS = VHOST_USER_VERSION | VHOST_USER_REPLY_MASK;
 
+const ALL_ONES = 0xffff_ffff_ffff_ffffn;
+
 /** How long an answer may lie unread before the next look for a hang-up. */
 const UNREAD_MS = 10;
 
@@ -111,9 +113,11 @@ export class FrontendLink implements Disposable {
     });
   }
 
-  /** A request that is answered by a number. */
+  /** A request that is answered by a number, of which all ones is a refusal. */
   async getU64(request: number): Promise<bigint> {
-    return u64.decode(await this.request(request)).value;
+    const { value } = u64.decode(await this.request(request));
+    if (value === ALL_ONES) throw new NackError(request, value);
+    return value;
   }
 
   /** A request that brings a number. */

@@ -1,40 +1,15 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { withBackend } from "../../tests/support/answering_backend.ts";
 import { ProtocolError, SystemError } from "../errors.ts";
 import { Reactor } from "../io/reactor.ts";
-import { UnixListener, UnixSocket } from "../io/unix_socket.ts";
-import { Channel, type Message } from "./channel.ts";
+import { UnixListener } from "../io/unix_socket.ts";
+import { Channel } from "./channel.ts";
 import { Frontend, NackError } from "./frontend.ts";
 import { encodeConfig, encodeMessage, u64, vringState } from "./message.ts";
 import { VHOST_USER, VHOST_USER_PROTOCOL_F } from "./protocol.ts";
 
 const NOTHING = new Uint8Array(0);
 const { GET_CONFIG, GET_FEATURES, GET_VRING_BASE, SET_OWNER } = VHOST_USER;
-
-/** Runs `body` against a back-end that answers each request by `answer`. */
-async function withBackend(
-  answer: (message: Message, channel: Channel) => Promise<void> | void,
-  body: (frontend: Frontend) => Promise<void>,
-): Promise<void> {
-  await using reactor = new Reactor();
-  const [ours, theirs] = UnixSocket.pair();
-  const channel = new Channel(ours, reactor);
-  const frontend = Frontend.fromSocket(theirs, reactor);
-  const serving = (async () => {
-    for (;;) {
-      const message = await channel.receive().catch(() => null);
-      if (message === null) break;
-      await answer(message, channel);
-    }
-    channel[Symbol.dispose]();
-  })();
-  try {
-    await body(frontend);
-  } finally {
-    frontend[Symbol.dispose]();
-    channel[Symbol.dispose]();
-    await serving;
-  }
-}
 
 const CONFIG_4 = encodeConfig(0, 0, new Uint8Array(4));
 

@@ -19,6 +19,7 @@ export type {
   HostNotifier,
 } from "./frontend_handlers.ts";
 export { InflightBuffer, type InflightRequests } from "./frontend_inflight.ts";
+export { FrontendListener } from "./frontend_listener.ts";
 export {
   IOTLB_ACCESS,
   IOTLB_TYPE,
