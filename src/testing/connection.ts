@@ -6,9 +6,23 @@
 import { ProtocolError } from "../errors.ts";
 import { EventFd } from "../io/event_fd.ts";
 import { Reactor } from "../io/reactor.ts";
-import { Frontend, type NegotiateOptions } from "../vhost_user/frontend.ts";
+import {
+  Frontend,
+  type Negotiated,
+  type NegotiateOptions,
+  WANTED_PROTOCOL_FEATURES,
+} from "../vhost_user/frontend.ts";
+import type { BackendHandlers } from "../vhost_user/frontend_handlers.ts";
+import type { InflightBuffer } from "../vhost_user/frontend_inflight.ts";
+import { protocolBit, VHOST_USER_PROTOCOL_F } from "../vhost_user/protocol.ts";
 import { DriverMemory, type DriverRegionSpec } from "./driver_memory.ts";
 import { openRing, type RingDriver } from "./ring_driver.ts";
+import { asSplit } from "./split_driver.ts";
+
+const INFLIGHT = VHOST_USER_PROTOCOL_F.INFLIGHT_SHMFD;
+
+/** How long a back-end may take to come back. */
+const RECONNECT_MS = 10_000;
 
 /** How a {@linkcode Connection} is set up. */
 export interface ConnectionOptions extends NegotiateOptions {
@@ -18,6 +32,23 @@ export interface ConnectionOptions extends NegotiateOptions {
   queueSize?: number;
   /** Guest memory: bytes, or regions; 64 MiB by default. */
   memory?: number | readonly DriverRegionSpec[];
+  /** Milliseconds that a request to the back-end may take; no limit by default. */
+  timeoutMs?: number;
+  /** What the back-end may ask for; nothing by default. Needs BACKEND_REQ. */
+  handlers?: BackendHandlers;
+  /**
+   * Has the back-end note its requests in flight, where it can, in memory that
+   * outlives it: see {@linkcode Connection.reconnect}.
+   */
+  inflight?: boolean;
+}
+
+/** How a connection is taken up again. */
+export interface ReconnectOptions {
+  /** The connection to the new back-end; else there is one at the old path. */
+  frontend?: Frontend;
+  /** Milliseconds to wait for somebody at that path; 10000 by default. */
+  timeoutMs?: number;
 }
 
 /** A ring of the connection. */
@@ -61,25 +92,35 @@ export class ConnectionRing implements Disposable {
 
 /** A front-end with memory and rings of its own, connected to a device. */
 export class Connection implements Disposable {
-  /** The protocol's side of it. */
-  readonly frontend: Frontend;
   /** The memory of the pretended guest. */
   readonly memory: DriverMemory;
   /** Negotiated virtio features. */
   readonly features: bigint;
+  /** Negotiated protocol features. */
+  readonly protocolFeatures: bigint;
   /** The rings that were started. */
   readonly rings: readonly ConnectionRing[];
+  readonly #path: string | null;
+  readonly #options: ConnectionOptions;
+  readonly #stopped = new Set<number>();
+  #frontend: Frontend;
+  #inflight: InflightBuffer | null = null;
 
   private constructor(
     frontend: Frontend,
     memory: DriverMemory,
-    features: bigint,
+    negotiated: Negotiated,
     rings: readonly ConnectionRing[],
+    path: string | null,
+    options: ConnectionOptions,
   ) {
-    this.frontend = frontend;
+    this.#frontend = frontend;
     this.memory = memory;
-    this.features = features;
+    this.features = negotiated.features;
+    this.protocolFeatures = negotiated.protocolFeatures;
     this.rings = rings;
+    this.#path = path;
+    this.#options = options;
   }
 
   /** Connects to the back-end at `path`, or over `path` where that is a front-end. */
@@ -87,28 +128,45 @@ export class Connection implements Disposable {
     path: string | Frontend,
     options: ConnectionOptions = {},
   ): Promise<Connection> {
+    const known = typeof path === "string" ? path : null;
     const frontend = typeof path === "string" ? Frontend.connect(path) : path;
-    const memory = DriverMemory.shared(options.memory ?? 64 << 20);
     const rings: ConnectionRing[] = [];
-    const { queueCount = 1, queueSize = 128 } = options;
+    const { queueCount = 1, queueSize = 128, timeoutMs } = options;
+    let memory: DriverMemory | null = null;
     try {
-      const { features } = await frontend.negotiate(options);
-      await frontend.setMemTable(
-        memory.regions.map((region) => ({ ...region, fd: region.fd! })),
-      );
-      const connection = new Connection(frontend, memory, features, rings);
+      memory = DriverMemory.shared(options.memory ?? 64 << 20);
+      if (timeoutMs !== undefined) frontend.timeoutMs = timeoutMs;
+      const wanted = options.protocolFeatures ?? wantedBy(options);
+      const negotiated = await frontend.negotiate({
+        ...options,
+        protocolFeatures: wanted,
+      });
+      const { features } = negotiated;
       for (let index = 0; index < queueCount; index++) {
         const ring = openRing(memory, queueSize, features);
         rings.push(new ConnectionRing(index, ring));
-        await connection.start(index, 0);
       }
+      const connection = new Connection(
+        frontend,
+        memory,
+        negotiated,
+        rings,
+        known,
+        options,
+      );
+      await connection.#setUp(() => 0);
       return connection;
     } catch (error) {
       for (const ring of rings) ring[Symbol.dispose]();
       frontend[Symbol.dispose]();
-      memory[Symbol.dispose]();
+      memory?.[Symbol.dispose]();
       throw error;
     }
+  }
+
+  /** The protocol's side of it: another one after each `reconnect`. */
+  get frontend(): Frontend {
+    return this.#frontend;
   }
 
   /** Starts ring `index`, which is stopped, from `base` on. */
@@ -124,6 +182,44 @@ export class Connection implements Disposable {
       call: callFd.fd,
       err: errFd.fd,
     });
+    this.#stopped.delete(index);
+  }
+
+  /** Stops ring `index` when its requests are done: the base to start it from. */
+  async stop(index: number): Promise<number> {
+    const base = await this.frontend.getVringBase(index);
+    this.#stopped.add(index);
+    return base;
+  }
+
+  /**
+   * Goes on with another back-end in place of one that died: the same features,
+   * the same memory, the same rings from where their used rings end. Requests
+   * that the old one had taken and not given back are done again.
+   *
+   * With an inflight buffer the new back-end knows which these are. Without, it
+   * takes the last ones that were made available, which is right only for a
+   * device that gives back in the order in which it takes.
+   *
+   * @throws {ProtocolError} Where the new back-end lacks features of the old.
+   * @throws {SystemError} Where nobody listens in time.
+   */
+  async reconnect(options: ReconnectOptions = {}): Promise<void> {
+    this.#frontend[Symbol.dispose]();
+    const { timeoutMs = RECONNECT_MS } = options;
+    const frontend = options.frontend ?? await this.#find(timeoutMs);
+    this.#frontend = frontend;
+    frontend.timeoutMs = this.#options.timeoutMs ?? frontend.timeoutMs;
+    const { features, protocolFeatures } = await frontend.negotiate(this);
+    const lost = (this.features & ~features) |
+      (this.protocolFeatures & ~protocolFeatures);
+    if (lost !== 0n) {
+      throw new ProtocolError(
+        "The back-end does not offer all that was negotiated before, the bits " +
+          `0x${lost.toString(16)} are gone: start it with the same options`,
+      );
+    }
+    await this.#setUp(resumeBase);
   }
 
   /** Hangs up; the memory and the eventfds go too. */
@@ -131,6 +227,37 @@ export class Connection implements Disposable {
     for (const ring of this.rings) ring[Symbol.dispose]();
     this.frontend[Symbol.dispose]();
     this.memory[Symbol.dispose]();
+    this.#inflight?.[Symbol.dispose]();
+  }
+
+  /** Shares the memory and starts the rings, after the negotiation. */
+  async #setUp(baseOf: (ring: RingDriver) => number): Promise<void> {
+    const { frontend, memory, rings } = this;
+    const { handlers, inflight = false } = this.#options;
+    await frontend.shareMemory(
+      memory.regions.map((region) => ({ ...region, fd: region.fd! })),
+    );
+    if (inflight && frontend.hasProtocolFeature(INFLIGHT)) {
+      const { queueCount = 1, queueSize = 128 } = this.#options;
+      this.#inflight ??= await frontend.inflight.getFd(queueCount, queueSize);
+      if (this.#inflight !== null) {
+        await frontend.inflight.setFd(this.#inflight);
+      }
+    }
+    if (handlers !== undefined) await frontend.listenToBackend(handlers);
+    for (const { index, ring } of rings) {
+      if (!this.#stopped.has(index)) await this.start(index, baseOf(ring));
+    }
+  }
+
+  async #find(timeoutMs: number): Promise<Frontend> {
+    if (this.#path !== null) {
+      return await Frontend.connectWithin(this.#path, timeoutMs);
+    }
+    throw new TypeError(
+      "The connection was opened over a front-end, and there is no path to " +
+        "go back to: pass the new front-end",
+    );
   }
 
   #userAddress(guestAddress: number): number {
@@ -144,4 +271,15 @@ export class Connection implements Disposable {
       `Guest address 0x${guestAddress.toString(16)} is in no region`,
     );
   }
+}
+
+function wantedBy({ inflight = false }: ConnectionOptions): bigint {
+  if (!inflight) return WANTED_PROTOCOL_FEATURES;
+  const bit = protocolBit(INFLIGHT);
+  return WANTED_PROTOCOL_FEATURES | bit;
+}
+
+/** Where a back-end goes on whose predecessor died. */
+function resumeBase(ring: RingDriver): number {
+  return asSplit(ring).publishedUsedIndex;
 }
