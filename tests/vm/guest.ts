@@ -16,6 +16,8 @@ export interface GuestDisk {
   queueCount?: number;
   /** `queue-size` of the device, in entries; 128 unless given. */
   queueSize?: number;
+  /** How often QEMU looks for a new back-end when this one is gone; else never. */
+  reconnectSeconds?: number;
 }
 
 /** A network card of a guest: one vhost-user netdev and its virtio-net device. */
@@ -97,7 +99,8 @@ function qemuArguments(
   options.disks?.forEach((disk, index) => {
     args.push(
       "-chardev",
-      `socket,id=disk${index},path=${disk.socketPath}`,
+      `socket,id=disk${index},path=${disk.socketPath}` +
+        (disk.reconnectSeconds ? `,reconnect=${disk.reconnectSeconds}` : ""),
       "-device",
       `vhost-user-blk-pci,id=disk${index},chardev=disk${index},num-queues=${
         disk.queueCount ?? 4

@@ -4,6 +4,7 @@
  * @module
  */
 import type { BackEndKind } from "./back_end.ts";
+import { crashScenario } from "./crash_scenario.ts";
 import { diskScenario } from "./disk_scenario.ts";
 import { kindsScenario } from "./kinds_scenario.ts";
 import { lifeScenario } from "./life_scenario.ts";
@@ -47,10 +48,23 @@ export function scenariosOf(
       name: `A restless machine (${describeVariant(variant)})`,
       run: (step, setup) => restlessScenario(step, setup, variant),
     }));
+  // The worker on io_uring has the most in flight. The peer keeps no record.
+  const crashes = (kind.hasEngines ? variants : [])
+    .filter(({ dataPlane }) => thorough || dataPlane === "worker")
+    .filter(({ ioEngine }) => thorough || ioEngine === "io_uring")
+    .map((variant): Scenario => ({
+      name: `A back-end that is killed (${describeVariant(variant)})`,
+      run: (step, setup) => {
+        const { fioSeconds } = setup;
+        const seconds = thorough ? 2 * fioSeconds : fioSeconds;
+        return crashScenario(step, setup, variant, seconds);
+      },
+    }));
   return [
     ...disks,
     { name: "Kinds of disks", run: kindsScenario },
     ...lives,
     ...restless,
+    ...crashes,
   ];
 }
