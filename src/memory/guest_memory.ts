@@ -3,6 +3,7 @@
  * @module
  */
 import { assert } from "../assert.ts";
+import type { IovaMemory } from "./iova_memory.ts";
 import { Region, type RegionLayout } from "./region.ts";
 
 export type { RegionLayout } from "./region.ts";
@@ -32,6 +33,8 @@ export class GuestMemory {
   readonly sizes: Float64Array;
   /** The addresses of `regions` in this process. */
   readonly hostAddresses: Float64Array;
+  /** This memory where its addresses are I/O virtual ones, else null. */
+  virtual: IovaMemory | null = null;
   /** An index into `regions`: where something was found last. */
   foundRegion = 0;
   /** Bytes from the start of that region: what was found last. */

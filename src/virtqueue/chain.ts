@@ -3,6 +3,12 @@
  * @module
  */
 import type { GuestMemory } from "../memory/guest_memory.ts";
+import { IOTLB_READ, IOTLB_WRITE } from "../memory/iotlb.ts";
+import {
+  type IovaMemory,
+  nextPage,
+  QUESTIONS_MAX,
+} from "../memory/iova_memory.ts";
 import { Reader } from "./reader.ts";
 import { Segments } from "./segments.ts";
 import { Writer } from "./writer.ts";
@@ -83,6 +89,12 @@ export class Chain {
     return this.#segments.memory;
   }
 
+  /** Whether, behind an IOMMU, it waits for the mapping of what it needs. */
+  get missed(): boolean {
+    const { virtual } = this.#segments.memory;
+    return virtual !== null && virtual.missed;
+  }
+
   /** Goes on in `memory`; what was popped before is no longer valid. */
   setMemory(memory: GuestMemory): void {
     this.#segments.memory = memory;
@@ -125,6 +137,7 @@ export class Chain {
    */
   translate(): boolean {
     const { memory, regions, offsets, sizes } = this.#segments;
+    if (memory.virtual !== null) return this.#translateVirtual(memory.virtual);
     const addresses = this.gatheredAddresses;
     const lengths = this.gatheredSizes;
     const total = this.gatheredCount;
@@ -163,6 +176,72 @@ export class Chain {
     this.reader.aim(0, readableCount, readableBytes);
     this.writer.aim(readableCount, count, bytes - readableBytes);
     return true;
+  }
+
+  /**
+   * As `translate`, behind an IOMMU. Where something is not mapped it is false
+   * too, all of that is asked for, and `memory.missed`: the chain has to wait.
+   */
+  #translateVirtual(memory: IovaMemory): boolean {
+    const total = this.gatheredCount;
+    const readable = this.gatheredReadable;
+    let count = 0;
+    let readableCount = 0;
+    let bytes = 0;
+    let readableBytes = 0;
+    for (let i = 0; i < total; i++) {
+      const permissions = i < readable ? IOTLB_READ : IOTLB_WRITE;
+      count = this.#cutVirtual(memory, i, count, permissions);
+      if (count < 0 || memory.questionCount === QUESTIONS_MAX) return false;
+      bytes += this.gatheredSizes[i]!;
+      if (i + 1 === readable) {
+        readableCount = count;
+        readableBytes = bytes;
+      }
+    }
+    if (memory.missed || bytes > CHAIN_SIZE_MAX) return false;
+    this.segmentCount = count;
+    this.readableCount = readableCount;
+    this.reader.aim(0, readableCount, readableBytes);
+    this.writer.aim(readableCount, count, bytes - readableBytes);
+    return true;
+  }
+
+  /** As `#cut`, behind an IOMMU; pieces that touch become one. */
+  #cutVirtual(
+    memory: IovaMemory,
+    index: number,
+    first: number,
+    permissions: number,
+  ): number {
+    const { regions, offsets, sizes, capacity } = this.#segments;
+    let address = this.gatheredAddresses[index]!;
+    const end = address + this.gatheredSizes[index]!;
+    let count = first;
+    while (address < end && memory.questionCount < QUESTIONS_MAX) {
+      const run = memory.resolve(address, permissions);
+      if (run === 0) {
+        if (!memory.ask(address, permissions)) return -1;
+        address = nextPage(address);
+        continue;
+      }
+      const size = Math.min(end - address, run);
+      const region = memory.foundRegion;
+      const offset = memory.foundOffset;
+      const last = count - 1;
+      if (
+        count > first && regions[last] === region &&
+        offsets[last]! + sizes[last]! === offset
+      ) sizes[last]! += size;
+      else {
+        if (count === capacity) return -1;
+        regions[count] = region;
+        offsets[count] = offset;
+        sizes[count++] = size;
+      }
+      address += size;
+    }
+    return count;
   }
 
   /**

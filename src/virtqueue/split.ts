@@ -156,6 +156,12 @@ export class SplitVirtqueue implements Virtqueue {
         this.inFlight++;
         return true;
       }
+      if (this.chain.missed) {
+        // Behind an IOMMU: it is popped again once it is mapped.
+        this.nextAvail = position;
+        if (this.#inflight !== null) this.#unrecord(head);
+        return false;
+      }
       this.#taken[position & this.#mask] = NOT_POPPED;
       this.malformed++;
       this.#stage(head, 0);
@@ -202,6 +208,7 @@ export class SplitVirtqueue implements Virtqueue {
 
   hasAvailable(): boolean {
     if (this.broken !== "" || this.#isFull()) return false;
+    if (this.chain.missed) return false;
     return this.nextAvail !== this.#seenAvail || this.#look();
   }
 
