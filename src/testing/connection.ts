@@ -17,7 +17,7 @@ import type { InflightBuffer } from "../vhost_user/frontend_inflight.ts";
 import { protocolBit, VHOST_USER_PROTOCOL_F } from "../vhost_user/protocol.ts";
 import { DriverMemory, type DriverRegionSpec } from "./driver_memory.ts";
 import { openRing, type RingDriver } from "./ring_driver.ts";
-import { asSplit } from "./split_driver.ts";
+import { SplitDriver } from "./split_driver.ts";
 
 const INFLIGHT = VHOST_USER_PROTOCOL_F.INFLIGHT_SHMFD;
 
@@ -154,7 +154,7 @@ export class Connection implements Disposable {
         known,
         options,
       );
-      await connection.#setUp(() => 0);
+      await connection.#setUp((ring) => ring.config().nextAvail);
       return connection;
     } catch (error) {
       for (const ring of rings) ring[Symbol.dispose]();
@@ -199,7 +199,8 @@ export class Connection implements Disposable {
    *
    * With an inflight buffer the new back-end knows which these are. Without, it
    * takes the last ones that were made available, which is right only for a
-   * device that gives back in the order in which it takes.
+   * device that gives back in the order in which it takes; and of a packed ring
+   * all that is used must have been taken back before.
    *
    * @throws {ProtocolError} Where the new back-end lacks features of the old.
    * @throws {SystemError} Where nobody listens in time.
@@ -220,6 +221,8 @@ export class Connection implements Disposable {
       );
     }
     await this.#setUp(resumeBase);
+    // For those that the old one was kicked for and did not see.
+    for (const ring of this.rings) ring.kick();
   }
 
   /** Hangs up; the memory and the eventfds go too. */
@@ -279,7 +282,12 @@ function wantedBy({ inflight = false }: ConnectionOptions): bigint {
   return WANTED_PROTOCOL_FEATURES | bit;
 }
 
-/** Where a back-end goes on whose predecessor died. */
+/**
+ * Where a back-end goes on whose predecessor died: at the end of the used ring.
+ * In a packed ring nobody but the driver knows that, from what it took back.
+ */
 function resumeBase(ring: RingDriver): number {
-  return asSplit(ring).publishedUsedIndex;
+  return ring instanceof SplitDriver
+    ? ring.publishedUsedIndex
+    : ring.config().nextAvail;
 }
