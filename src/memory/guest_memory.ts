@@ -4,6 +4,7 @@
  */
 import { assert } from "../assert.ts";
 import type { IovaMemory } from "./iova_memory.ts";
+import { DirtyLog, type LogArea } from "./dirty_log.ts";
 import { Region, type RegionLayout } from "./region.ts";
 
 export type { RegionLayout } from "./region.ts";
@@ -14,6 +15,8 @@ export interface MemoryLayout {
   generation: number;
   /** In any order; they do not overlap. */
   regions: RegionLayout[];
+  /** Where to log what is written; else it is not logged. */
+  log?: LogArea | null;
 }
 
 /**
@@ -35,6 +38,8 @@ export class GuestMemory {
   readonly hostAddresses: Float64Array;
   /** This memory where its addresses are I/O virtual ones, else null. */
   virtual: IovaMemory | null = null;
+  /** Where to log what is written, or null. */
+  log: DirtyLog | null;
   /** An index into `regions`: where something was found last. */
   foundRegion = 0;
   /** Bytes from the start of that region: what was found last. */
@@ -46,6 +51,7 @@ export class GuestMemory {
    */
   constructor(layout: MemoryLayout, buffers?: readonly ArrayBuffer[]) {
     this.generation = layout.generation;
+    this.log = layout.log ? new DirtyLog(layout.log) : null;
     this.regions = layout.regions
       .map((region, index) => new Region(region, buffers?.[index]))
       .sort((a, b) => a.guestAddress - b.guestAddress);
@@ -71,6 +77,7 @@ export class GuestMemory {
    */
   forget(): void {
     for (const region of this.regions) region.forget();
+    this.log?.forget();
   }
 
   /**

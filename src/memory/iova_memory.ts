@@ -42,6 +42,7 @@ export class IovaMemory extends GuestMemory {
     super({ generation, regions }, base.views.map((view) => view.buffer));
     this.iotlb = iotlb;
     this.virtual = this;
+    this.log = base.log;
   }
 
   /** Whether the ring has to wait for an answer. */

@@ -4,6 +4,7 @@
  */
 import { assert } from "../assert.ts";
 import { GuestError } from "../errors.ts";
+import type { DirtyLog } from "../memory/dirty_log.ts";
 import type { GuestMemory } from "../memory/guest_memory.ts";
 import { findArea, words16, words32 } from "./area.ts";
 import { Chain, chainLimit } from "./chain.ts";
@@ -12,6 +13,7 @@ import { SplitInflight } from "./inflight.ts";
 import * as layout from "./layout.ts";
 import { acquire, release } from "./ordering.ts";
 import type { Virtqueue, VirtqueueConfig } from "./virtqueue.ts";
+import { WriteLog } from "./write_log.ts";
 
 // An imported constant is loaded and checked at every use, one of the module is
 // part of the code: 4 ns a direct chain, 12 ns one in an indirect table
@@ -25,6 +27,10 @@ const VIRTQ_AVAIL_F_NO_INTERRUPT = layout.VIRTQ_AVAIL_F_NO_INTERRUPT;
 const VIRTQ_DESC_F_INDIRECT = layout.VIRTQ_DESC_F_INDIRECT;
 const VIRTQ_DESC_F_NEXT = layout.VIRTQ_DESC_F_NEXT;
 const VIRTQ_DESC_F_WRITE = layout.VIRTQ_DESC_F_WRITE;
+
+/** Where the elements of the used ring start, and how long one is, in words. */
+const USED_WORDS = 2;
+const ELEMENT_WORDS = 4;
 
 const NONE = -1;
 /** A driver that publishes faster than this is not waited for. */
@@ -71,6 +77,12 @@ export class SplitVirtqueue implements Virtqueue {
   #againLeft = 0;
   /** Popped after them, as far as `undoPop` could reach. */
   #poppedSince = 0;
+  /** The log of the memory, or null. */
+  #log: DirtyLog | null = null;
+  /** What the chains in flight are to leave there. */
+  #writes: WriteLog | null = null;
+  /** Where the used ring is in the log, or NONE. */
+  #usedLog: number;
   readonly #table: IndirectTable;
 
   private constructor(config: VirtqueueConfig, memory: GuestMemory) {
@@ -82,6 +94,7 @@ export class SplitVirtqueue implements Virtqueue {
     this.#mask = config.size - 1;
     this.#eventIndex = config.eventIndex;
     this.#indirect = config.indirect;
+    this.#usedLog = config.usedLog ?? NONE;
     this.#popped = new Uint8Array(config.size);
     this.#taken = new Uint16Array(config.size).fill(NOT_POPPED);
     this.#table = new IndirectTable(config.indirect ? limit : 0, memory);
@@ -154,6 +167,7 @@ export class SplitVirtqueue implements Virtqueue {
         this.#popped[head] = 1;
         this.#taken[position & this.#mask] = head;
         this.inFlight++;
+        if (this.#log !== null) this.#writes!.keep(head);
         return true;
       }
       if (this.chain.missed) {
@@ -180,6 +194,7 @@ export class SplitVirtqueue implements Virtqueue {
     this.#popped[head] = 0;
     this.inFlight--;
     this.nextAvail = before;
+    if (this.#log !== null) this.#writes!.mark(head, this.#log);
     if (this.#inflight !== null) this.#unrecord(head);
   }
 
@@ -187,6 +202,7 @@ export class SplitVirtqueue implements Virtqueue {
     assert(this.#popped[head] === 1, "only a chain in flight is pushed, once");
     this.#popped[head] = 0;
     this.inFlight--;
+    if (this.#log !== null) this.#writes!.mark(head, this.#log);
     this.#stage(head, written);
   }
 
@@ -197,6 +213,7 @@ export class SplitVirtqueue implements Virtqueue {
     this.#staged = 0;
     release(this.#used, RING_INDEX, now);
     if (this.#inflight !== null) this.#inflight.publish(now);
+    if (this.#log !== null) this.#logUsed(now, staged);
     if (!this.#eventIndex) {
       const flags = acquire(this.#avail, RING_FLAGS);
       return (flags & VIRTQ_AVAIL_F_NO_INTERRUPT) === 0;
@@ -216,17 +233,30 @@ export class SplitVirtqueue implements Virtqueue {
     if (this.broken !== "") return;
     if (!this.#eventIndex) {
       this.#used[RING_FLAGS] = layout.VIRTQ_USED_F_NO_NOTIFY;
+      if (this.#log !== null) this.#logWords(RING_FLAGS, 1);
       return;
     }
     // There is no off: but this index comes last, 65535 entries from now.
-    this.#used[layout.availEventIndex(this.size)] = this.nextAvail - 1;
+    const availEvent = layout.availEventIndex(this.size);
+    this.#used[availEvent] = this.nextAvail - 1;
+    if (this.#log !== null) this.#logWords(availEvent, 1);
   }
 
   enableKicks(): boolean {
     if (this.broken !== "") return false;
     if (this.#eventIndex) this.#askForNext();
     else release(this.#used, RING_FLAGS, 0);
+    if (this.#log !== null) {
+      const word = this.#eventIndex
+        ? layout.availEventIndex(this.size)
+        : RING_FLAGS;
+      this.#logWords(word, 1);
+    }
     return this.hasAvailable();
+  }
+
+  setUsedLog(address: number): void {
+    this.#usedLog = address;
   }
 
   setMemory(memory: GuestMemory): boolean {
@@ -298,6 +328,24 @@ export class SplitVirtqueue implements Virtqueue {
     this.#again = heads;
     this.#againLeft = heads.length;
     this.nextAvail = this.#nextUsed;
+  }
+
+  /** Logs the index and the `count` elements before `now`, once written. */
+  #logUsed(now: number, count: number): void {
+    this.#logWords(RING_INDEX, 1);
+    const first = (now - count) & this.#mask;
+    const straight = Math.min(count, this.size - first);
+    this.#logWords(
+      USED_WORDS + ELEMENT_WORDS * first,
+      ELEMENT_WORDS * straight,
+    );
+    this.#logWords(USED_WORDS, ELEMENT_WORDS * (count - straight));
+  }
+
+  /** Logs `count` words of the used ring, of 16 bits each. */
+  #logWords(word: number, count: number): void {
+    if (this.#usedLog === NONE) return;
+    this.#log!.mark(this.#usedLog + 2 * word, 2 * count);
   }
 
   /** `head` is taken; one that is taken again is on the record already. */
@@ -415,6 +463,8 @@ export class SplitVirtqueue implements Virtqueue {
     this.#usedElements = new Uint32Array(buffer, byteOffset, 1 + 2 * size);
     this.#table.setMemory(memory);
     this.chain.setMemory(memory);
+    this.#log = memory.log;
+    if (memory.log !== null) this.#writes ??= new WriteLog(size, this.chain);
     return "";
   }
 

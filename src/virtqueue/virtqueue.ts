@@ -34,6 +34,8 @@ export interface VirtqueueConfig {
   indirect: boolean;
   /** Where to record what is in flight, and what may be recorded; else nowhere. */
   inflight?: InflightArea | null;
+  /** As `setUsedLog`; not logged where it is not said. */
+  usedLog?: number;
 }
 
 /**
@@ -93,6 +95,11 @@ export interface Virtqueue {
   disableKicks(): void;
   /** Asks the driver for kicks; true when there is something already. */
   enableKicks(): boolean;
+  /**
+   * From now on writes to the used ring are logged as if it were at guest
+   * address `address`, where the memory has a log; -1: they are not.
+   */
+  setUsedLog?(address: number): void;
   /**
    * Goes on in `memory`, while nothing is in flight and all is flushed. False
    * when the ring no longer fits: then it is broken.
