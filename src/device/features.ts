@@ -33,7 +33,7 @@ export const VHOST_F_LOG_ALL = 1n << 26n;
 
 /** What the house offers for every device: the virtqueues serve these. */
 export const RING_FEATURES: bigint = VIRTIO_F_VERSION_1 |
-  VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX;
+  VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_RING_PACKED;
 
 const NAMES: readonly (readonly [bigint, string])[] = [
   [VIRTIO_F_NOTIFY_ON_EMPTY, "NOTIFY_ON_EMPTY"],

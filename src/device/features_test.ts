@@ -8,6 +8,7 @@ Deno.test("features are named, others counted", () => {
     "INDIRECT_DESC",
     "EVENT_IDX",
     "VERSION_1",
+    "RING_PACKED",
     "bit 63",
   ]);
 });

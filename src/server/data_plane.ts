@@ -9,7 +9,7 @@ import type {
   OpenDataDevice,
 } from "../device/device.ts";
 import { GuestMemory, type MemoryLayout } from "../memory/guest_memory.ts";
-import { SplitVirtqueue } from "../virtqueue/split.ts";
+import { openVirtqueue } from "../virtqueue/open.ts";
 import type { Virtqueue } from "../virtqueue/virtqueue.ts";
 import type { Command, StartVring } from "./command.ts";
 import { LiveRing } from "./live_ring.ts";
@@ -156,7 +156,7 @@ export class DataPlane implements Disposable {
 
   #startVring(start: StartVring): void {
     const index = start.config.index;
-    const queue = SplitVirtqueue.open(start.config, this.#services.memory);
+    const queue = openVirtqueue(start.config, this.#services.memory);
     const ring = new LiveRing(
       queue,
       start.callFd,

@@ -10,7 +10,9 @@ import type { Backend, VringStart } from "../vhost_user/backend.ts";
 import {
   RING_FEATURES,
   VIRTIO_F_EVENT_IDX,
+  VIRTIO_F_IN_ORDER,
   VIRTIO_F_INDIRECT_DESC,
+  VIRTIO_F_RING_PACKED,
 } from "../device/features.ts";
 import type { Carrier, Command } from "./command.ts";
 
@@ -63,6 +65,8 @@ export class DeviceBackend implements Backend {
         driverArea: start.driverArea,
         deviceArea: start.deviceArea,
         nextAvail: start.base,
+        packed: (start.features & VIRTIO_F_RING_PACKED) !== 0n,
+        inOrder: (start.features & VIRTIO_F_IN_ORDER) !== 0n,
         eventIndex: (start.features & VIRTIO_F_EVENT_IDX) !== 0n,
         indirect: (start.features & VIRTIO_F_INDIRECT_DESC) !== 0n,
         inflight: start.inflight,

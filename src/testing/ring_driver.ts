@@ -5,10 +5,13 @@
  */
 import {
   VIRTIO_F_EVENT_IDX,
+  VIRTIO_F_IN_ORDER,
   VIRTIO_F_INDIRECT_DESC,
+  VIRTIO_F_RING_PACKED,
 } from "../device/features.ts";
 import type { VirtqueueConfig } from "../virtqueue/virtqueue.ts";
 import type { DriverMemory } from "./driver_memory.ts";
+import { PackedDriver } from "./packed_driver.ts";
 import { SplitDriver } from "./split_driver.ts";
 
 /** One buffer of a request. */
@@ -101,7 +104,10 @@ export interface RingDriver {
 
 /** How {@linkcode openRing} lays a ring out. */
 export interface RingOptions {
-  /** Where the ring starts, as SET_VRING_BASE has it; else at its beginning. */
+  /**
+   * Where the ring starts: the available index of a split one, the position of
+   * a packed one with its wrap counter in bit 15; else at its beginning.
+   */
   base?: number;
   /** The region of the memory to lay the ring out in, else any. */
   region?: number;
@@ -114,9 +120,14 @@ export function openRing(
   features: bigint,
   options: RingOptions = {},
 ): RingDriver {
-  return new SplitDriver(memory, size, {
+  const negotiated = {
     ...options,
     eventIndex: (features & VIRTIO_F_EVENT_IDX) !== 0n,
     indirect: (features & VIRTIO_F_INDIRECT_DESC) !== 0n,
-  });
+  };
+  if ((features & VIRTIO_F_RING_PACKED) === 0n) {
+    return new SplitDriver(memory, size, negotiated);
+  }
+  const inOrder = (features & VIRTIO_F_IN_ORDER) !== 0n;
+  return new PackedDriver(memory, size, { ...negotiated, inOrder });
 }

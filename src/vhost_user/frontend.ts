@@ -44,6 +44,8 @@ import {
   VHOST_USER,
   VHOST_USER_F_PROTOCOL_FEATURES,
   VHOST_USER_PROTOCOL_F,
+  VIRTIO_F_IN_ORDER,
+  VIRTIO_F_RING_PACKED,
 } from "./protocol.ts";
 
 export {
@@ -193,8 +195,9 @@ export class Frontend implements Disposable {
       queueCount = await this.getQueueNum();
     }
     await this.setOwner();
-    const features = offered &
-      ((options.features ?? offered) | VHOST_USER_F_PROTOCOL_FEATURES);
+    const accepted = options.features ??
+      offered & ~(VIRTIO_F_RING_PACKED | VIRTIO_F_IN_ORDER);
+    const features = offered & (accepted | VHOST_USER_F_PROTOCOL_FEATURES);
     await this.setFeatures(features);
     const { protocolFeatures } = this.#link;
     return { features, protocolFeatures, queueCount };

@@ -26,7 +26,10 @@ export interface SharedRegion extends MemoryRegion {
 
 /** Which features to accept. */
 export interface NegotiateOptions {
-  /** Of the offered virtio features, those to accept; all by default. */
+  /**
+   * Of the offered virtio features, those to accept; all by default but for
+   * RING_PACKED and IN_ORDER, which change what a ring looks like.
+   */
   readonly features?: bigint;
   /** Of the offered protocol features, likewise; those of {@linkcode WANTED_PROTOCOL_FEATURES} by default. */
   readonly protocolFeatures?: bigint;

@@ -37,6 +37,10 @@ export const VHOST_VRING_F_LOG = 0x1;
 
 /** Virtio feature bit 26: writes to guest memory are logged. */
 export const VHOST_F_LOG_ALL: bigint = 1n << 26n;
+/** Virtio feature bit 34: the rings are packed (virtio 1.3 §2.8). */
+export const VIRTIO_F_RING_PACKED: bigint = 1n << 34n;
+/** Virtio feature bit 35: requests are given back in their order. */
+export const VIRTIO_F_IN_ORDER: bigint = 1n << 35n;
 /** Virtio feature bit 30: the protocol features can be negotiated. */
 export const VHOST_USER_F_PROTOCOL_FEATURES: bigint = 1n << 30n;
 

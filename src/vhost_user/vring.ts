@@ -16,6 +16,10 @@ import { log } from "../log.ts";
 import type { InflightArea } from "../virtqueue/inflight.ts";
 import type { Backend } from "./backend.ts";
 import type { VringAddress } from "./message.ts";
+import { PACKED, type RingKind, ringKind, SPLIT } from "./ring_kind.ts";
+
+/** A base that nobody has set: the ring starts where its kind does. */
+const NO_BASE = -1;
 
 /** What a vring needs to know of the session it belongs to. */
 export interface VringHost {
@@ -46,9 +50,9 @@ export class Vring {
   #size = 0;
   #address: VringAddress | null = null;
   /** Where it goes on. */
-  #base = 0;
+  #base = NO_BASE;
   /** What GET_VRING_BASE answers: `#base`, but for a reset in between. */
-  #stoppedAt = 0;
+  #stoppedAt = NO_BASE;
   #kick: Fd | null = null;
   #call: Fd | null = null;
   #err: Fd | null = null;
@@ -74,27 +78,15 @@ export class Vring {
     return this.#enabled;
   }
 
-  /** SET_VRING_NUM: the size, a power of two. */
+  /** SET_VRING_NUM: the size, of a split ring a power of two. */
   async setSize(size: number): Promise<void> {
-    const { queueSizeMax } = this.#host.backend;
-    // The bit trick would narrow, so the limit is checked on the full 32 bits.
-    if (size < 1 || size > queueSizeMax || (size & (size - 1)) !== 0) {
-      throw new ProtocolError(
-        `Vring ${this.index} can't have ${size} entries: a power of two up to ` +
-          `${queueSizeMax} is wanted`,
-      );
-    }
+    this.#checkSize(size, this.#kind);
     await this.#reconfigure("size", () => this.#size = size);
   }
 
-  /** SET_VRING_BASE: the next available index. */
+  /** SET_VRING_BASE: the next available index, of a packed ring its state. */
   async setBase(base: number): Promise<void> {
-    if (base > 0xffff) {
-      throw new ProtocolError(
-        `Vring ${this.index} can't start at index ${base}: a split ring has ` +
-          "indices up to 65535",
-      );
-    }
+    if (this.#kind === SPLIT) this.#checkBase(base, SPLIT);
     await this.#reconfigure("base", () => this.#base = this.#stoppedAt = base);
   }
 
@@ -185,7 +177,8 @@ export class Vring {
     this.#disarm();
     this.#call?.close();
     this.#call = null;
-    return this.#stoppedAt;
+    if (this.#stoppedAt !== NO_BASE) return this.#stoppedAt;
+    return ringKind(this.#host.features ?? 0n).start;
   }
 
   /** Drains and stops the ring, and remembers where it was. */
@@ -204,11 +197,11 @@ export class Vring {
   async reset(forgetBase: boolean): Promise<void> {
     await this.stop();
     this.#disarm();
-    if (forgetBase) this.#stoppedAt = 0;
+    if (forgetBase) this.#stoppedAt = NO_BASE;
     this.#enabled = false;
     this.#size = 0;
     this.#address = null;
-    this.#base = 0;
+    this.#base = NO_BASE;
   }
 
   /** Without memory the guest hangs in silence: the commonest mistake there is. */
@@ -226,12 +219,16 @@ export class Vring {
     if (this.#started || !this.#armed || features === null) return;
     if (this.#size === 0 || this.#address === null) return;
     if (!hasMemory) return this.#missMemory();
+    const kind = ringKind(features);
+    const base = this.#base === NO_BASE ? kind.start : this.#base;
+    this.#checkSize(this.#size, kind);
+    this.#checkBase(base, kind);
     const areas = this.#translate();
     const enabled = this.#enabled;
     await backend.startVring(this.index, {
       size: this.#size,
       ...areas,
-      base: this.#base,
+      base,
       features,
       kickFd: numberOf(this.#kick),
       callFd: numberOf(this.#call),
@@ -269,6 +266,33 @@ export class Vring {
     await this.startIfReady();
   }
 
+  /**
+   * The kind of ring that it is. Before SET_FEATURES, the one that allows more;
+   * what was said then is checked again when the ring starts.
+   */
+  get #kind(): RingKind {
+    return ringKind(this.#host.features ?? this.#host.backend.features);
+  }
+
+  #checkSize(size: number, kind: RingKind): void {
+    const { queueSizeMax } = this.#host.backend;
+    if (size <= queueSizeMax && kind.isSize(size)) return;
+    throw new ProtocolError(
+      `Vring ${this.index} can't have ${size} entries: ${kind.sizes} up to ` +
+        `${queueSizeMax} is wanted`,
+    );
+  }
+
+  #checkBase(base: number, kind: RingKind): void {
+    if (kind.isBase(base, this.#size)) return;
+    throw new ProtocolError(
+      `Vring ${this.index} can't start at ${base}: ` +
+        (kind === PACKED
+          ? "a packed ring has positions below its size"
+          : "a split ring has indices up to 65535"),
+    );
+  }
+
   #disarm(): void {
     this.#armed = false;
     this.#kick?.close();
@@ -299,11 +323,11 @@ export class Vring {
   /** The areas in guest addresses, each whole in the memory, none on another. */
   #translate(): Areas {
     const { descriptor, available, used } = this.#address!;
-    // virtio 1.3 §2.7: 16 bytes a descriptor; the two rings have a header of 4
-    // bytes, entries of 2 and 8, and 2 bytes for the event index.
+    const kind = this.#kind;
     const descriptorSize = 16 * this.#size;
-    const availableSize = 6 + 2 * this.#size;
-    const usedSize = 6 + 8 * this.#size;
+    const availableSize = kind.driverSize(this.#size);
+    const usedSize = kind.deviceSize(this.#size);
+    this.#checkAlignment("available ring", available, kind.driverAlignment);
     const areas = {
       descriptorArea: this.#toGuest(
         "descriptor table",

@@ -1,12 +1,12 @@
-// Data plane: the split ring in memory.
+// Data plane: rings in memory.
 /**
- * Constants keep the spelling of virtio 1.3 §2.7. Sizes and alignments are in
+ * Constants keep the spelling of virtio 1.3 §2.7 and §2.8. Sizes and alignments are in
  * bytes; all fields are little-endian.
  *
  * @module
  */
 
-/** The largest split ring, in entries (§2.7). */
+/** The largest ring of either kind, in entries (§2.7, §2.8). */
 export const QUEUE_SIZE_MAX = 32768;
 
 /** The chain goes on at `next` (§2.7.5). */
@@ -15,6 +15,27 @@ export const VIRTQ_DESC_F_NEXT = 1;
 export const VIRTQ_DESC_F_WRITE = 2;
 /** The buffer holds a table of descriptors (§2.7.5.3). */
 export const VIRTQ_DESC_F_INDIRECT = 4;
+/** Of a packed ring: as the driver's wrap counter when it is made available. */
+export const VIRTQ_DESC_F_AVAIL = 1 << 7;
+/** Of a packed ring: as the device's wrap counter once it is used (§2.8.1). */
+export const VIRTQ_DESC_F_USED = 1 << 15;
+
+// Modes of the event suppression of a packed ring (§2.8.10).
+
+/** Every notification is wanted. */
+export const RING_EVENT_FLAGS_ENABLE = 0;
+/** None is. */
+export const RING_EVENT_FLAGS_DISABLE = 1;
+/** The one for a certain descriptor is; only with EVENT_IDX. */
+export const RING_EVENT_FLAGS_DESC = 2;
+/** The bits that hold the mode. */
+export const RING_EVENT_FLAGS_MASK = 3;
+
+/** Bytes of each event area of a packed ring. */
+export const EVENT_AREA_SIZE = 4;
+/** Each starts at a multiple of this. */
+export const EVENT_ALIGNMENT = 4;
+
 /** The driver wants no calls; only without EVENT_IDX (§2.7.6). */
 export const VIRTQ_AVAIL_F_NO_INTERRUPT = 1;
 /** The device wants no kicks; only without EVENT_IDX (§2.7.8). */
@@ -69,4 +90,9 @@ export function availEventIndex(size: number): number {
 export function isQueueSize(size: number): boolean {
   return Number.isInteger(size) && size >= 1 && size <= QUEUE_SIZE_MAX &&
     (size & (size - 1)) === 0;
+}
+
+/** Whether `size` is one that a packed ring can have. */
+export function isPackedQueueSize(size: number): boolean {
+  return Number.isInteger(size) && size >= 1 && size <= QUEUE_SIZE_MAX;
 }

@@ -1,0 +1,439 @@
+// Data plane: the packed ring, virtio 1.3 §2.8.
+/**
+ * @module
+ */
+import { assert } from "../assert.ts";
+import { GuestError } from "../errors.ts";
+import type { GuestMemory } from "../memory/guest_memory.ts";
+import { findArea, words32 } from "./area.ts";
+import { Chain, chainLimit } from "./chain.ts";
+import { IndirectTable } from "./indirect_table.ts";
+import * as layout from "./layout.ts";
+import { acquire32, look, release32 } from "./ordering.ts";
+import { isRingState, RING_WRAP, ringState } from "./packed_state.ts";
+import type { Virtqueue, VirtqueueConfig } from "./virtqueue.ts";
+
+// An imported constant is loaded and checked at every use, see split.ts.
+const DESCRIPTOR_SIZE = layout.DESCRIPTOR_SIZE;
+const RING_EVENT_FLAGS_DESC = layout.RING_EVENT_FLAGS_DESC;
+const RING_EVENT_FLAGS_DISABLE = layout.RING_EVENT_FLAGS_DISABLE;
+const VIRTQ_DESC_F_WRITE = layout.VIRTQ_DESC_F_WRITE;
+
+// The last word of a descriptor has the buffer id in its lower half and the
+// flags in the upper one: one load gets both.
+const NEXT = layout.VIRTQ_DESC_F_NEXT << 16;
+const WRITE = layout.VIRTQ_DESC_F_WRITE << 16;
+const INDIRECT = layout.VIRTQ_DESC_F_INDIRECT << 16;
+const AVAIL = layout.VIRTQ_DESC_F_AVAIL << 16;
+const USED = layout.VIRTQ_DESC_F_USED << 16;
+/** What tells whose a descriptor is, and of which lap. */
+const OWNER = AVAIL | USED;
+
+/** No buffer id is as large. */
+const NOT_POPPED = 0xffff;
+const NONE = -1;
+
+/**
+ * The device side of a packed ring. Its heads are buffer ids: the size of the
+ * ring bounds them (§2.8.22), and no two in flight are the same.
+ */
+export class PackedVirtqueue implements Virtqueue {
+  readonly index: number;
+  readonly size: number;
+  readonly chain: Chain;
+  broken = "";
+  inFlight = 0;
+  malformed = 0;
+  readonly recovered = 0;
+  readonly #config: VirtqueueConfig;
+  readonly #eventIndex: boolean;
+  readonly #indirect: boolean;
+  readonly #inOrder: boolean;
+  // The ring by views of its own, small and made once.
+  #descriptors: Uint32Array = new Uint32Array(0);
+  #driverEvent: Uint32Array = new Uint32Array(0);
+  #deviceEvent: Uint32Array = new Uint32Array(0);
+  /** Where the next chain starts. */
+  #next = 0;
+  /** How its first descriptor looks once it is there: AVAIL or USED. */
+  #available = AVAIL;
+  /** Where the next used descriptor goes. */
+  #usedNext = 0;
+  /** How it has to look: OWNER or 0. */
+  #used = OWNER;
+  /** Descriptors that are the device's: popped, and not yet published as used. */
+  #held = 0;
+  /** Of those, how many belong to chains that were given back. */
+  #staged = 0;
+  /** The first used descriptor of a batch, which is written last. */
+  #firstStaged = 0;
+  #firstBits = 0;
+  /** By head: descriptors of its chain while that is in flight, else 0. */
+  readonly #counts: Uint16Array;
+  /** A head that was published while in flight: it has to wait. Or NONE. */
+  #waiting = NONE;
+  /** By position: the head whose chain ended right before, or NOT_POPPED. */
+  readonly #taken: Uint16Array;
+  /** What `#gather` found: the buffer id, and how many descriptors. */
+  #head = 0;
+  #count = 0;
+  readonly #table: IndirectTable;
+  // With IN_ORDER: by position, the head whose chain starts there; by head,
+  // whether it was given back and waits for those before it, and its bytes.
+  readonly #order: Uint16Array;
+  readonly #done: Uint8Array;
+  readonly #written: Uint32Array;
+
+  private constructor(config: VirtqueueConfig, memory: GuestMemory) {
+    const { size } = config;
+    const limit = chainLimit(size);
+    const inOrder = config.inOrder ?? false;
+    this.index = config.index;
+    this.size = size;
+    this.chain = new Chain(limit, memory);
+    this.#config = config;
+    this.#eventIndex = config.eventIndex;
+    this.#indirect = config.indirect;
+    this.#inOrder = inOrder;
+    this.#counts = new Uint16Array(size);
+    this.#taken = new Uint16Array(size).fill(NOT_POPPED);
+    this.#table = new IndirectTable(config.indirect ? limit : 0, memory);
+    this.#order = new Uint16Array(inOrder ? size : 0);
+    this.#done = new Uint8Array(inOrder ? size : 0);
+    this.#written = new Uint32Array(inOrder ? size : 0);
+  }
+
+  /**
+   * Opens the ring that `config` describes, going on from `config.nextAvail`.
+   * Throws a GuestError where its size, its alignment or its place is
+   * impossible.
+   */
+  static open(config: VirtqueueConfig, memory: GuestMemory): PackedVirtqueue {
+    const { index, size, nextAvail } = config;
+    if (!layout.isPackedQueueSize(size)) {
+      throw new GuestError(
+        `Ring ${index} has ${size} entries, wanted 1 to ` +
+          `${layout.QUEUE_SIZE_MAX}`,
+      );
+    }
+    if (!isRingState(nextAvail, size)) {
+      throw new GuestError(
+        `Ring ${index} is to go on from state ${nextAvail}, wanted 32 bits ` +
+          `with positions below ${size}`,
+      );
+    }
+    const queue = new PackedVirtqueue(config, memory);
+    const failure = queue.#map(memory);
+    if (failure !== "") throw new GuestError(failure);
+    const state = ringState(nextAvail);
+    queue.#goTo(state);
+    queue.#usedNext = (state >>> 16) & (RING_WRAP - 1);
+    queue.#used = (state >>> 16) >= RING_WRAP ? OWNER : 0;
+    return queue;
+  }
+
+  /** The position of the next chain, and in bit 15 the wrap counter. */
+  get nextAvail(): number {
+    return this.#available === AVAIL ? this.#next | RING_WRAP : this.#next;
+  }
+
+  /** Both positions with their wrap counters, as SET_VRING_BASE takes them. */
+  get resumeAt(): number {
+    const used = this.#used === 0 ? this.#usedNext : this.#usedNext | RING_WRAP;
+    return (this.nextAvail | used << 16) >>> 0;
+  }
+
+  pop(): boolean {
+    if (this.broken !== "") return false;
+    // Where the device has all descriptors, the next one is none of the driver's.
+    while (this.#held < this.size) {
+      const bits = look(this.#descriptors, 4 * this.#next + 3);
+      if ((bits & OWNER) !== this.#available) return false;
+      const isSound = this.#gather(bits);
+      if (this.broken !== "") return false;
+      const head = this.#head;
+      if (this.#counts[head] !== 0) {
+        this.#waiting = head;
+        return false;
+      }
+      const start = this.#next;
+      this.#advance(this.#count);
+      this.#counts[head] = this.#count;
+      this.#held += this.#count;
+      if (this.#inOrder) this.#order[start] = head;
+      if (isSound && this.chain.translate()) {
+        this.chain.head = head;
+        this.#taken[this.#next] = head;
+        this.inFlight++;
+        return true;
+      }
+      this.#taken[this.#next] = NOT_POPPED;
+      this.malformed++;
+      this.#complete(head, 0);
+    }
+    return false;
+  }
+
+  undoPop(): void {
+    const head = this.#taken[this.#next]!;
+    assert(
+      head !== NOT_POPPED && this.#counts[head] !== 0 && !this.#isDone(head),
+      "only the chain that was popped last goes back",
+    );
+    const count = this.#counts[head]!;
+    this.#taken[this.#next] = NOT_POPPED;
+    this.#counts[head] = 0;
+    this.#held -= count;
+    this.inFlight--;
+    this.#next -= count;
+    if (this.#next < 0) {
+      this.#next += this.size;
+      this.#available ^= OWNER;
+    }
+  }
+
+  push(head: number, written: number): void {
+    assert(
+      this.#counts[head]! > 0 && !this.#isDone(head),
+      "only a chain in flight is pushed, once",
+    );
+    this.inFlight--;
+    this.#complete(head, written);
+  }
+
+  flush(): boolean {
+    const staged = this.#staged;
+    if (staged === 0) return false;
+    this.#staged = 0;
+    this.#held -= staged;
+    release32(this.#descriptors, 4 * this.#firstStaged + 3, this.#firstBits);
+    const event = acquire32(this.#driverEvent, 0);
+    const mode = (event >>> 16) & layout.RING_EVENT_FLAGS_MASK;
+    if (mode !== RING_EVENT_FLAGS_DESC || !this.#eventIndex) {
+      return mode !== RING_EVENT_FLAGS_DISABLE;
+    }
+    // §2.8.10: a call is due when this descriptor was used just now. One of the
+    // lap before lies below 0.
+    let position = event & (RING_WRAP - 1);
+    const lap = (event & RING_WRAP) !== 0 ? OWNER : 0;
+    if (lap !== this.#used) position -= this.size;
+    return ((this.#usedNext - position - 1) & 0xffff) < staged;
+  }
+
+  hasAvailable(): boolean {
+    if (this.broken !== "" || this.#isFull()) return false;
+    const bits = acquire32(this.#descriptors, 4 * this.#next + 3);
+    return (bits & OWNER) === this.#available;
+  }
+
+  disableKicks(): void {
+    if (this.broken !== "") return;
+    this.#deviceEvent[0] = RING_EVENT_FLAGS_DISABLE << 16;
+  }
+
+  enableKicks(): boolean {
+    if (this.broken !== "") return false;
+    // A device may have left chains: those after them are not at `#next`, and
+    // any may bring the kick.
+    const bits = this.#descriptors[4 * this.#next + 3]!;
+    const isLeft = (bits & OWNER) === this.#available;
+    const event = this.#eventIndex && !isLeft
+      ? RING_EVENT_FLAGS_DESC << 16 | this.nextAvail
+      : layout.RING_EVENT_FLAGS_ENABLE << 16;
+    release32(this.#deviceEvent, 0, event);
+    return this.hasAvailable();
+  }
+
+  setMemory(memory: GuestMemory): boolean {
+    const idle = this.inFlight === 0 && this.#staged === 0;
+    assert(idle, "memory is replaced with nothing in flight or unpublished");
+    const failure = this.#map(memory);
+    if (failure !== "") this.#break(failure);
+    return this.broken === "";
+  }
+
+  /** Whether the driver has published as much as it may for now, or more. */
+  #isFull(): boolean {
+    if (this.#waiting !== NONE) {
+      if (this.#counts[this.#waiting] !== 0) return true;
+      this.#waiting = NONE;
+    }
+    return this.#held >= this.size;
+  }
+
+  #isDone(head: number): boolean {
+    return this.#inOrder && this.#done[head] === 1;
+  }
+
+  /** Goes on at `state`, whose lower half counts. */
+  #goTo(state: number): void {
+    this.#next = state & (RING_WRAP - 1);
+    this.#available = (state & RING_WRAP) !== 0 ? AVAIL : USED;
+  }
+
+  /** Goes on `count` descriptors. */
+  #advance(count: number): void {
+    const next = this.#next + count;
+    if (next < this.size) this.#next = next;
+    else {
+      this.#next = next - this.size;
+      this.#available ^= OWNER;
+    }
+  }
+
+  /** The chain of `head` is done: it is given back as soon as it may be. */
+  #complete(head: number, written: number): void {
+    if (this.#inOrder) return this.#completeInOrder(head, written);
+    const count = this.#counts[head]!;
+    this.#counts[head] = 0;
+    this.#stage(head, count, written);
+  }
+
+  /** The same with IN_ORDER: not before those that were popped before it. */
+  #completeInOrder(head: number, written: number): void {
+    this.#done[head] = 1;
+    this.#written[head] = written;
+    // In order, a chain is given back where it started.
+    while (this.#staged < this.#held) {
+      const oldest = this.#order[this.#usedNext]!;
+      if (this.#done[oldest] === 0) return;
+      const count = this.#counts[oldest]!;
+      this.#done[oldest] = 0;
+      this.#counts[oldest] = 0;
+      this.#stage(oldest, count, this.#written[oldest]!);
+    }
+  }
+
+  /**
+   * Writes the next used descriptor, for a chain of `count`. The driver looks
+   * at them in their order: it sees none before the first, which comes last.
+   */
+  #stage(head: number, count: number, written: number): void {
+    const at = this.#usedNext;
+    let bits = head | this.#used;
+    if (written > 0) bits |= WRITE;
+    this.#descriptors[4 * at + 2] = written;
+    if (this.#staged === 0) {
+      this.#firstStaged = at;
+      this.#firstBits = bits;
+    } else this.#descriptors[4 * at + 3] = bits;
+    this.#staged += count;
+    const next = at + count;
+    if (next < this.size) this.#usedNext = next;
+    else {
+      this.#usedNext = next - this.size;
+      this.#used ^= OWNER;
+    }
+  }
+
+  /**
+   * Copies the chain at `#next`, each descriptor read once, the last word of
+   * the first one being `first`. False when it is malformed: it has a readable
+   * buffer after a writable one, or an indirect table that is not allowed. The
+   * ring breaks where the chain has no end or a buffer id that can't be: it is
+   * not known then how to give it back.
+   */
+  #gather(first: number): boolean {
+    const descriptors = this.#descriptors;
+    const chain = this.chain;
+    const limit = this.size - this.#held;
+    let isSound = true;
+    let at = this.#next;
+    let bits = first;
+    chain.begin();
+    for (let count = 1; count <= limit; count++) {
+      const word = 4 * at;
+      const low = descriptors[word]!;
+      const high = descriptors[word + 1]!;
+      const size = descriptors[word + 2]!;
+      if ((bits & INDIRECT) !== 0) {
+        // §2.8.19: it is alone.
+        isSound = isSound && this.#indirect && count === 1 &&
+          (bits & NEXT) === 0 && this.#table.find(low, high, size) &&
+          this.#gatherTable();
+      } else if (isSound) {
+        isSound = chain.gather(low, high, size, (bits & WRITE) !== 0);
+      }
+      if ((bits & NEXT) === 0) return this.#ends(bits, count) && isSound;
+      at++;
+      if (at === this.size) at = 0;
+      bits = descriptors[4 * at + 3]!;
+    }
+    this.#break(
+      `The chain at ${this.#next} goes on after ${limit} descriptors, which ` +
+        "are all that the driver may have published",
+    );
+    return false;
+  }
+
+  /** Takes the buffer id of the chain of `count` that ends with `bits`. */
+  #ends(bits: number, count: number): boolean {
+    const head = bits & 0xffff;
+    this.#head = head;
+    this.#count = count;
+    if (head < this.size) return true;
+    this.#break(
+      `The chain at ${this.#next} has buffer id ${head}, wanted less than ` +
+        `the ${this.size} entries of the ring`,
+    );
+    return false;
+  }
+
+  /**
+   * Copies the chain in the indirect table that was found: all entries, in
+   * their order. Only WRITE counts of their flags (§2.8.7).
+   */
+  #gatherTable(): boolean {
+    const { view, offset, entries } = this.#table;
+    const chain = this.chain;
+    for (let i = 0; i < entries; i++) {
+      const at = offset + DESCRIPTOR_SIZE * i;
+      const low = view.getUint32(at, true);
+      const high = view.getUint32(at + 4, true);
+      const size = view.getUint32(at + 8, true);
+      const flags = view.getUint16(at + 14, true);
+      const isWritable = (flags & VIRTQ_DESC_F_WRITE) !== 0;
+      if (!chain.gather(low, high, size, isWritable)) return false;
+    }
+    return true;
+  }
+
+  /** Makes the ring's views in `memory`. "" or why it can't be done. */
+  #map(memory: GuestMemory): string {
+    const { index, descriptorArea, driverArea, deviceArea } = this.#config;
+    const ring = findArea(
+      memory,
+      `descriptor ring of ring ${index}`,
+      descriptorArea,
+      layout.descriptorAreaSize(this.size),
+      layout.DESCRIPTOR_ALIGNMENT,
+    );
+    if (typeof ring === "string") return ring;
+    const driver = findArea(
+      memory,
+      `driver event area of ring ${index}`,
+      driverArea,
+      layout.EVENT_AREA_SIZE,
+      layout.EVENT_ALIGNMENT,
+    );
+    if (typeof driver === "string") return driver;
+    const device = findArea(
+      memory,
+      `device event area of ring ${index}`,
+      deviceArea,
+      layout.EVENT_AREA_SIZE,
+      layout.EVENT_ALIGNMENT,
+    );
+    if (typeof device === "string") return device;
+    this.#descriptors = words32(ring);
+    this.#driverEvent = words32(driver);
+    this.#deviceEvent = words32(device);
+    this.#table.setMemory(memory);
+    this.chain.setMemory(memory);
+    return "";
+  }
+
+  #break(reason: string): void {
+    this.broken = reason;
+  }
+}
