@@ -25,36 +25,58 @@ export interface CardSetup {
 export interface CardScenario {
   /** What it is about. */
   name: string;
+  /** Whether its outcome hardly differs from that of another: for later. */
+  later: boolean;
   /** Shows it, step by step. */
   run(step: Step, setup: CardSetup): Promise<void>;
 }
 
 const PLANES = ["inline", "worker"];
 
-function forPlanes(
-  name: string,
-  run: (step: Step, setup: NetSetup) => Promise<void>,
-): CardScenario[] {
+type Run = (step: Step, setup: NetSetup) => Promise<void>;
+
+function forPlanes(name: string, run: Run): CardScenario[] {
   return PLANES.map((plane) => ({
     name: `${name} (${plane})`,
+    later: false,
     run: (step, setup) => run(step, { ...setup, plane }),
   }));
 }
 
+/**
+ * The same on packed rings. `shown` is the plane whose scenario is run where
+ * time is short; "" for none.
+ */
+function packed(name: string, run: Run, shown: string): CardScenario[] {
+  return PLANES.map((plane) => ({
+    name: `${name} on packed rings (${plane})`,
+    later: plane !== shown,
+    run: (step, setup) => {
+      const boot = { ...setup.boot, packed: true };
+      return run(step, { ...setup, boot, plane });
+    },
+  }));
+}
+
+const numbers: Run = (step, { boot, plane, thorough }) =>
+  rngScenario(step, {
+    boot,
+    plane,
+    mebibytes: thorough || plane === "inline" ? 8 : 1,
+  });
+
 /** Those of entropy devices. */
-export const rngScenarios: readonly CardScenario[] = forPlanes(
-  "Random numbers",
-  (step, { boot, plane, thorough }) =>
-    rngScenario(step, {
-      boot,
-      plane,
-      mebibytes: thorough || plane === "inline" ? 8 : 1,
-    }),
-);
+export const rngScenarios: readonly CardScenario[] = [
+  ...forPlanes("Random numbers", numbers),
+  ...packed("Random numbers", numbers, "worker"),
+];
 
 /** Those of network cards. */
 export const netScenarios: readonly CardScenario[] = [
   ...forPlanes("Cards on TAP interfaces", netScenario),
   ...forPlanes("Two guests on a switch", netSwitchScenario),
   ...forPlanes("A card through thick and thin", netLifeScenario),
+  ...packed("Cards on TAP interfaces", netScenario, "inline"),
+  ...packed("Two guests on a switch", netSwitchScenario, ""),
+  ...packed("A card through thick and thin", netLifeScenario, ""),
 ];

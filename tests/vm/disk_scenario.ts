@@ -6,6 +6,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { BackEnd } from "./back_end.ts";
 import { Guest } from "./guest.ts";
+import { showRingKind } from "./ring_kind.ts";
 import {
   allocatedBytes,
   DISK_SIZE,
@@ -358,6 +359,7 @@ export async function diskScenario(
   const scene: Scene = { setup, stage, image, backEnd, guest };
   await showIdentity(step, scene);
   await showVariant(step, scene, variant);
+  await showRingKind(step, guest, setup.boot, 2);
   await showQueues(step, scene);
   await step("the whole disk is the host's file", async () => {
     assertEquals(await guestHash(guest, "/dev/vda"), hash);

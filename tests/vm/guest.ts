@@ -96,6 +96,7 @@ function qemuArguments(
     ...["-chardev", `socket,id=monitor,path=${directory}/monitor.sock`],
     ...["-mon", "chardev=monitor,mode=control"],
   );
+  const packed = options.boot.packed ? ",packed=on" : "";
   options.disks?.forEach((disk, index) => {
     args.push(
       "-chardev",
@@ -104,22 +105,27 @@ function qemuArguments(
       "-device",
       `vhost-user-blk-pci,id=disk${index},chardev=disk${index},num-queues=${
         disk.queueCount ?? 4
-      },queue-size=${disk.queueSize ?? 128}`,
+      },queue-size=${disk.queueSize ?? 128}${packed}`,
     );
   });
   options.cards?.forEach((card, index) => {
-    args.push(...cardArguments(card, `card${index}`));
+    args.push(...cardArguments(card, `card${index}`, packed));
   });
   options.entropyPaths?.forEach((path, index) => {
     args.push(
       ...["-chardev", `socket,id=rng${index},path=${path}`],
-      ...["-device", `vhost-user-rng-pci,id=rng${index},chardev=rng${index}`],
+      "-device",
+      `vhost-user-rng-pci,id=rng${index},chardev=rng${index}${packed}`,
     );
   });
   return args;
 }
 
-function cardArguments(card: GuestCard, id: string): string[] {
+function cardArguments(
+  card: GuestCard,
+  id: string,
+  packed: string,
+): string[] {
   const pairCount = card.pairCount ?? 1;
   const properties = [
     "virtio-net-pci",
@@ -139,7 +145,7 @@ function cardArguments(card: GuestCard, id: string): string[] {
     ...["-chardev", `socket,id=${id}-socket,path=${card.socketPath}`],
     "-netdev",
     `vhost-user,id=${id}-net,chardev=${id}-socket,queues=${pairCount}`,
-    ...["-device", properties.join(",")],
+    ...["-device", properties.join(",") + packed],
   ];
 }
 

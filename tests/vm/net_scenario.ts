@@ -24,6 +24,7 @@ import {
   ping,
   sendFile,
 } from "./net_traffic.ts";
+import { showRingKind } from "./ring_kind.ts";
 import type { Step } from "./scenario.ts";
 
 /** What the network scenarios run on. */
@@ -287,6 +288,7 @@ export async function netScenario(step: Step, setup: NetSetup): Promise<void> {
   const plans = PLANS.filter(({ name }) => isFull || ESSENTIAL.includes(name));
   const cards = await plug(lab, plane, plans);
   await using guest = await Guest.boot({ boot: setup.boot, cards });
+  await showRingKind(step, guest, setup.boot, 1);
   for (const [index, plan] of plans.entries()) {
     const address = `10.77.${index}.2`;
     await bringUp(guest, macOf(index), plan.name, address);

@@ -26,7 +26,8 @@ const canRun = requirement(
 ) && hasTools;
 const fileMebibytes = Number(Deno.env.get("RINGSIDE_FILE_MIB") ?? 64);
 
-for (const { name, run } of netScenarios) {
+for (const { name, later, run } of netScenarios) {
+  if (later) continue;
   Deno.test({ name: `[VM] ${name}`, ignore: !canRun }, async (test) => {
     const boot = await prepareBoot("card");
     await run(async (title, body) => {

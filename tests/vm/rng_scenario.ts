@@ -6,6 +6,7 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { describeHoldings } from "./back_end.ts";
 import { Guest } from "./guest.ts";
+import { showRingKind } from "./ring_kind.ts";
 import type { BootFiles } from "./initramfs.ts";
 import type { Step } from "./scenario.ts";
 import { socketPathOf, startServing } from "./serving.ts";
@@ -152,6 +153,7 @@ export async function rngScenario(
     let hash = "";
     {
       await using guest = await Guest.boot({ boot, entropyPaths });
+      await showRingKind(step, guest, boot, 4);
       await showNumbers(step, guest, mebibytes);
       await showRate(step, guest);
       await showRebinding(step, guest);

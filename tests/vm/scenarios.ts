@@ -13,6 +13,7 @@ import {
   describeVariant,
   type Setup,
   type Step,
+  type Variant,
   variantsOf,
 } from "./scenario.ts";
 
@@ -22,6 +23,11 @@ export interface Scenario {
   name: string;
   /** Shows it, step by step. */
   run(step: Step, setup: Setup): Promise<void>;
+}
+
+/** Whether `variant` has the most in flight: a worker on io_uring. */
+function isBusiest({ ioEngine, dataPlane }: Variant): boolean {
+  return ioEngine === "io_uring" && dataPlane === "worker";
 }
 
 /**
@@ -37,6 +43,20 @@ export function scenariosOf(
     name: `A disk (${describeVariant(variant)})`,
     run: (step, setup) => diskScenario(step, setup, variant),
   }));
+  // The peer has no packed rings, and to every engine they look the same.
+  const packed = (kind.hasEngines ? variants : [])
+    .filter((variant) => thorough || isBusiest(variant))
+    .map((variant): Scenario => ({
+      name: `A disk on packed rings (${describeVariant(variant)})`,
+      run: (step, setup) => {
+        const { boot, fioSeconds } = setup;
+        return diskScenario(step, {
+          ...setup,
+          boot: { ...boot, packed: true },
+          fioSeconds: thorough ? fioSeconds : Math.ceil(fioSeconds / 4),
+        }, variant);
+      },
+    }));
   const lives = variants.map((variant): Scenario => ({
     name: `Guest after guest (${describeVariant(variant)})`,
     run: (step, setup) => lifeScenario(step, setup, variant),
@@ -48,10 +68,9 @@ export function scenariosOf(
       name: `A restless machine (${describeVariant(variant)})`,
       run: (step, setup) => restlessScenario(step, setup, variant),
     }));
-  // The worker on io_uring has the most in flight. The peer keeps no record.
+  // The peer keeps no record.
   const crashes = (kind.hasEngines ? variants : [])
-    .filter(({ dataPlane }) => thorough || dataPlane === "worker")
-    .filter(({ ioEngine }) => thorough || ioEngine === "io_uring")
+    .filter((variant) => thorough || isBusiest(variant))
     .map((variant): Scenario => ({
       name: `A back-end that is killed (${describeVariant(variant)})`,
       run: (step, setup) => {
@@ -62,6 +81,7 @@ export function scenariosOf(
     }));
   return [
     ...disks,
+    ...packed,
     { name: "Kinds of disks", run: kindsScenario },
     ...lives,
     ...restless,
