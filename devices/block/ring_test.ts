@@ -1,9 +1,4 @@
-import {
-  assertEquals,
-  assertGreater,
-  assertLess,
-  unreachable,
-} from "@std/assert";
+import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import {
   EAGAIN,
   EFAULT,
@@ -12,12 +7,14 @@ import {
   ENOSPC,
   EOPNOTSUPP,
 } from "../../src/ffi/abi.ts";
-import type { UringConsumer } from "../../src/io/io_uring.ts";
 import type { IovecList } from "../../src/io/iovec.ts";
-import { blockHeader, rangeBytes } from "../../src/testing/block_driver.ts";
-import { DriverMemory } from "../../src/testing/driver_memory.ts";
-import { SplitDriver } from "../../src/testing/split_driver.ts";
-import { SplitVirtqueue } from "../../src/virtqueue/split.ts";
+import {
+  blockHeader,
+  FakeDriver,
+  type FakeRing,
+  rangeBytes,
+  type RequestPart,
+} from "../../src/testing/mod.ts";
 import { type Engine, PENDING } from "./engine.ts";
 import type { DiskLimits, Requests } from "./request.ts";
 import { BlockRing } from "./ring.ts";
@@ -98,26 +95,27 @@ function sizesOf(list: IovecList, first: number, count: number): string {
 
 /** A ring on a scripted engine. */
 class Bench implements Disposable {
-  readonly memory = DriverMemory.plain(16 << 20);
-  readonly driver: SplitDriver;
-  readonly queue: SplitVirtqueue;
   readonly engine = new ScriptedEngine();
   readonly ring: BlockRing;
-  readonly #statuses = new Map<number, number>();
+  readonly #fake: FakeDriver;
+  readonly #port: FakeRing;
 
-  constructor(disk: Partial<DiskLimits> = {}, size = 64) {
-    this.driver = new SplitDriver(this.memory, size);
-    const memory = this.memory.guestMemory();
-    this.queue = SplitVirtqueue.open(this.driver.config(), memory);
-    const services = {
-      memory,
-      uring: null,
-      watch: () => unreachable(),
-      unwatch: () => unreachable(),
-    };
-    const open = (_ring: UringConsumer) => this.engine;
+  constructor(disk: Partial<DiskLimits> = {}, queueSize = 64) {
     const limits = { ...DISK, ...disk };
-    this.ring = new BlockRing(this.queue, limits, services, open);
+    let ring: BlockRing | null = null;
+    this.#fake = FakeDriver.over((services) => ({
+      start: (queue) =>
+        ring = new BlockRing(queue, limits, services, () => this.engine),
+      drain: () => ring!.drain(),
+      [Symbol.dispose]: () => ring![Symbol.dispose](),
+    }), { queueSize });
+    this.#port = this.#fake.rings[0]!;
+    this.ring = ring!;
+  }
+
+  /** The device's end of the ring. */
+  get queue(): FakeRing["queue"] {
+    return this.#port.queue;
   }
 
   /** Publishes a request with data in buffers of `sizes`, and takes it; its slot. */
@@ -129,23 +127,11 @@ class Bench implements Disposable {
 
   /** Publishes a request likewise; its slot. */
   publish(type: number, sector: number, sizes: number[], shift = 0): number {
-    const header = this.memory.allocate(16);
-    const status = this.memory.allocate(1);
-    this.memory.write(header, blockHeader(type, sector));
-    this.memory.write(status, new Uint8Array([0xff]));
-    const writable = type === IN;
-    const head = this.driver.add([
-      { address: header, size: 16, writable: false },
-      ...sizes.map((size) => ({
-        address: this.memory.allocate(size + shift, SECTOR) + shift,
-        size,
-        writable,
-      })),
-      { address: status, size: 1, writable: true },
-    ]);
-    this.#statuses.set(head, status);
-    this.driver.publish();
-    return head;
+    const data = sizes.map((size) => {
+      const address = this.#fake.memory.allocate(size + shift, SECTOR) + shift;
+      return { address, size, writable: type === IN };
+    });
+    return this.#publish({ bytes: blockHeader(type, sector) }, ...data);
   }
 
   /** Publishes a DISCARD or WRITE_ZEROES of `[sector, sectors, flags]`. */
@@ -153,34 +139,30 @@ class Bench implements Disposable {
     const bytes = rangeBytes(
       ranges.map(([sector, sectors, flags]) => ({ sector, sectors, flags })),
     );
-    const header = this.memory.allocate(16 + bytes.length);
-    this.memory.write(header, blockHeader(type, 0));
-    this.memory.write(header + 16, bytes);
-    const status = this.memory.allocate(1);
-    this.memory.write(status, new Uint8Array([0xff]));
-    const head = this.driver.add([
-      { address: header, size: 16 + bytes.length, writable: false },
-      { address: status, size: 1, writable: true },
-    ]);
-    this.#statuses.set(head, status);
-    this.driver.publish();
+    const head = this.#publish({ bytes: blockHeader(type, 0) }, { bytes });
     this.ring.drain();
     return head;
   }
 
   /** The heads given back since last time, each with its status. */
   done(): [head: number, status: number][] {
-    this.queue.flush();
+    this.#port.flush();
     const done: [number, number][] = [];
-    for (let used; (used = this.driver.nextUsed()) !== null;) {
-      const status = this.memory.read(this.#statuses.get(used.head)!, 1)[0]!;
-      done.push([used.head, status]);
+    for (let one; (one = this.#port.requests.take()) !== null;) {
+      done.push([one.head, one.rooms().at(-1)![0]!]);
     }
     return done;
   }
 
   [Symbol.dispose](): void {
-    this.ring[Symbol.dispose]();
+    this.#fake[Symbol.dispose]();
+  }
+
+  #publish(...parts: RequestPart[]): number {
+    const { requests } = this.#port;
+    const { head } = requests.stage([...parts, { room: 1 }]);
+    requests.publish();
+    return head;
   }
 }
 
@@ -303,6 +285,8 @@ Deno.test("a write that is durable in part only is flushed too", () => {
     `write durably ${slot} 512 at 512`,
     `flush ${slot}`,
   ]);
+  bench.ring.complete(slot, 0, 0);
+  assertEquals(bench.done(), [[slot, 0]]);
 });
 
 Deno.test("a flush that fails fails the durable write", () => {
@@ -469,9 +453,14 @@ Deno.test("a drain ends after a while where each request is waited for", () => {
 
 Deno.test("a drain takes all where requests are answered later", () => {
   using bench = new Bench({}, 128);
-  for (let i = 0; i < 40; i++) bench.publish(IN, i, [SECTOR]);
+  const slots = Array.from(
+    { length: 40 },
+    (_, i) => bench.publish(IN, i, [SECTOR]),
+  );
   bench.engine.slowMs = 0.5;
   bench.engine.answers = Array(40).fill(PENDING);
   bench.ring.drain();
   assertEquals(bench.queue.inFlight, 40);
+  for (const slot of slots) bench.ring.complete(slot, SECTOR, 0);
+  assertEquals(bench.done(), slots.map((slot) => [slot, 0]));
 });

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { frameOf, Rig } from "../../tests/devices/net_rig.ts";
+import { eachKind, frameOf, type Rig } from "../../tests/devices/net_rig.ts";
 import { RX_DROPPED, RX_FRAMES } from "./counters.ts";
 
 /** Takes all that is there: sizes and buffers, after comparing the bytes. */
@@ -33,9 +33,9 @@ const LAYOUTS: readonly (readonly number[])[] = [
 for (const mergeable of [false, true]) {
   const mode = mergeable ? "mergeable" : "single";
 
-  Deno.test(`a frame goes into buffers of any layout (${mode})`, () => {
+  eachKind(`a frame goes into buffers of any layout (${mode})`, (open) => {
     for (const layout of LAYOUTS) {
-      using rig = new Rig({ mergeable, layout });
+      using rig = open({ mergeable, layout });
       const frames = [60, 61, 1514, 14].map(frameOf);
       rig.driver.post();
       frames.forEach((frame) => rig.port.offer(frame));
@@ -45,8 +45,8 @@ for (const mergeable of [false, true]) {
     }
   });
 
-  Deno.test(`no buffers: the host keeps its frames (${mode})`, () => {
-    using rig = new Rig({ mergeable, bufferSize: 2048 });
+  eachKind(`no buffers: the host keeps its frames (${mode})`, (open) => {
+    using rig = open({ mergeable, bufferSize: 2048 });
     const frames = [100, 200].map(frameOf);
     frames.forEach((frame) => rig.port.offer(frame));
     rig.turn();
@@ -60,8 +60,8 @@ for (const mergeable of [false, true]) {
     isWhole(rig);
   });
 
-  Deno.test(`many rounds over the ring, in order (${mode})`, () => {
-    using rig = new Rig({ mergeable, bufferSize: 2048, size: 16 });
+  eachKind(`many rounds over the ring, in order (${mode})`, (open) => {
+    using rig = open({ mergeable, bufferSize: 2048, size: 16 });
     let sent = 0;
     let got = 0;
     for (let round = 0; round < 100; round++) {
@@ -85,97 +85,115 @@ for (const mergeable of [false, true]) {
     isWhole(rig);
   });
 
-  Deno.test(`[H28] a frame that is shorter than its header is dropped (${mode})`, () => {
-    using rig = new Rig({ mergeable, bufferSize: 2048 });
-    rig.driver.post();
-    rig.port.offer(frameOf(13));
-    rig.port.offer(frameOf(14));
-    rig.turn();
-    taken(rig, [frameOf(14)]);
-    assertEquals(rig.counters[RX_DROPPED], 1);
-  });
+  eachKind(
+    `[H28] a frame that is shorter than its header is dropped (${mode})`,
+    (open) => {
+      using rig = open({ mergeable, bufferSize: 2048 });
+      rig.driver.post();
+      rig.port.offer(frameOf(13));
+      rig.port.offer(frameOf(14));
+      rig.turn();
+      taken(rig, [frameOf(14)]);
+      assertEquals(rig.counters[RX_DROPPED], 1);
+    },
+  );
 
-  Deno.test(`[H28] buffers that are too small are given back unused (${mode})`, () => {
-    using rig = new Rig({ mergeable, bufferSize: 2048 });
-    rig.driver.postBuffer([11]);
-    rig.driver.postBuffer([2048]);
-    rig.driver.postBuffer([1]);
-    rig.driver.postBuffer([2048]);
-    rig.driver.publishBuffers();
-    rig.port.offer(frameOf(900));
-    rig.port.offer(frameOf(901));
-    rig.turn();
-    const used = [0, 1, 2, 3].map(() => rig.driver.receiveRing.nextUsed()!);
-    assertEquals(used.map(({ written }) => written), [0, 912, 0, 913]);
-    isWhole(rig);
-  });
+  eachKind(
+    `[H28] buffers that are too small are given back unused (${mode})`,
+    (open) => {
+      using rig = open({ mergeable, bufferSize: 2048 });
+      rig.driver.postBuffer([11]);
+      rig.driver.postBuffer([2048]);
+      rig.driver.postBuffer([1]);
+      rig.driver.postBuffer([2048]);
+      rig.driver.publishBuffers();
+      rig.port.offer(frameOf(900));
+      rig.port.offer(frameOf(901));
+      rig.turn();
+      const used = [0, 1, 2, 3].map(() => rig.driver.receiveRing.nextUsed()!);
+      assertEquals(used.map(({ written }) => written), [0, 912, 0, 913]);
+      isWhole(rig);
+    },
+  );
 
-  Deno.test(`[H28] a receive chain of the wrong direction is given back (${mode})`, () => {
-    using rig = new Rig({ mergeable, bufferSize: 2048 });
-    const { driver, memory } = rig;
-    const address = memory.allocate(2048);
-    driver.receiveRing.add([{ address, size: 2048, writable: false }]);
-    driver.postBuffer([2048]);
-    driver.publishBuffers();
-    rig.port.offer(frameOf(99));
-    rig.turn();
-    assertEquals(driver.receiveRing.nextUsed()!.written, 0);
-    taken(rig, [frameOf(99)]);
-    isWhole(rig);
-  });
+  eachKind(
+    `[H28] a receive chain of the wrong direction is given back (${mode})`,
+    (open) => {
+      using rig = open({ mergeable, bufferSize: 2048 });
+      const { driver, fake: { memory } } = rig;
+      const address = memory.allocate(2048);
+      driver.receiveRing.add([{ address, size: 2048, writable: false }]);
+      driver.postBuffer([2048]);
+      driver.publishBuffers();
+      rig.port.offer(frameOf(99));
+      rig.turn();
+      assertEquals(driver.receiveRing.nextUsed()!.written, 0);
+      taken(rig, [frameOf(99)]);
+      isWhole(rig);
+    },
+  );
 
-  Deno.test(`[H28] malformed chains between buffers lose no frame (${mode})`, () => {
-    using rig = new Rig({ mergeable, bufferSize: 1000, expect: 3000 });
-    const { driver } = rig;
-    for (let i = 0; i < 12; i++) {
-      if (i % 3 === 1) {
-        driver.receiveRing.add([{
-          address: 0xdead_0000_0000n,
-          size: 1000,
-          writable: true,
-        }]);
-      } else driver.postBuffer([1000]);
-    }
-    driver.publishBuffers();
-    rig.port.offer(frameOf(500));
-    rig.turn();
-    rig.turn();
-    const written: number[] = [];
-    for (let used; (used = driver.receiveRing.nextUsed()) !== null;) {
-      written.push(used.written);
-    }
-    assertEquals(written.filter((size) => size > 0), [512]);
-    assertEquals(rig.counters[RX_FRAMES], 1);
-    isWhole(rig);
-  });
+  eachKind(
+    `[H28] malformed chains between buffers lose no frame (${mode})`,
+    (open) => {
+      using rig = open({ mergeable, bufferSize: 1000, expect: 3000 });
+      const { driver } = rig;
+      for (let i = 0; i < 12; i++) {
+        if (i % 3 === 1) {
+          driver.receiveRing.add([{
+            address: 0xdead_0000_0000n,
+            size: 1000,
+            writable: true,
+          }]);
+        } else driver.postBuffer([1000]);
+      }
+      driver.publishBuffers();
+      rig.port.offer(frameOf(500));
+      rig.turn();
+      rig.turn();
+      const written: number[] = [];
+      for (let used; (used = driver.receiveRing.nextUsed()) !== null;) {
+        written.push(used.written);
+      }
+      assertEquals(written.filter((size) => size > 0), [512]);
+      assertEquals(rig.counters[RX_FRAMES], 1);
+      isWhole(rig);
+    },
+  );
 
-  Deno.test(`the kernel's word on checksums is for those who asked (${mode})`, () => {
-    using rig = new Rig({ mergeable, bufferSize: 2048 });
-    rig.driver.post();
-    rig.port.offer(frameOf(60), 2);
-    rig.turn();
-    assertEquals(rig.driver.take()!.header[0], 0);
-    rig.receive.checksums = true;
-    rig.port.offer(frameOf(60), 2);
-    rig.turn();
-    assertEquals(rig.driver.take()!.header[0], 2);
-  });
+  eachKind(
+    `the kernel's word on checksums is for those who asked (${mode})`,
+    (open) => {
+      using rig = open({ mergeable, bufferSize: 2048 });
+      rig.driver.post();
+      rig.port.offer(frameOf(60), 2);
+      rig.turn();
+      assertEquals(rig.driver.take()!.header[0], 0);
+      rig.receive.checksums = true;
+      rig.port.offer(frameOf(60), 2);
+      rig.turn();
+      assertEquals(rig.driver.take()!.header[0], 2);
+    },
+  );
 }
 
-Deno.test("[H28] a frame too large for its buffer is dropped, not cut", () => {
-  using rig = new Rig({ bufferSize: 1000 });
-  rig.driver.post();
-  rig.port.offer(frameOf(989));
-  rig.port.offer(frameOf(988));
-  rig.port.offer(frameOf(65535));
-  rig.turn();
-  taken(rig, [frameOf(988)]);
-  assertEquals(rig.counters[RX_DROPPED], 2);
-  isWhole(rig);
-});
+eachKind(
+  "[H28] a frame too large for its buffer is dropped, not cut",
+  (open) => {
+    using rig = open({ bufferSize: 1000 });
+    rig.driver.post();
+    rig.port.offer(frameOf(989));
+    rig.port.offer(frameOf(988));
+    rig.port.offer(frameOf(65535));
+    rig.turn();
+    taken(rig, [frameOf(988)]);
+    assertEquals(rig.counters[RX_DROPPED], 2);
+    isWhole(rig);
+  },
+);
 
-Deno.test("a frame is spread over as many buffers as it takes", () => {
-  using rig = new Rig({ mergeable: true, bufferSize: 1000, expect: 9018 });
+eachKind("a frame is spread over as many buffers as it takes", (open) => {
+  using rig = open({ mergeable: true, bufferSize: 1000, expect: 9018 });
   rig.driver.post();
   const frames = [988, 989, 1988, 1989, 9018].map(frameOf);
   frames.forEach((frame) => rig.port.offer(frame));
@@ -184,8 +202,8 @@ Deno.test("a frame is spread over as many buffers as it takes", () => {
   isWhole(rig);
 });
 
-Deno.test("a frame that nobody expected is not lost", () => {
-  using rig = new Rig({ mergeable: true, bufferSize: 1526, expect: 1518 });
+eachKind("a frame that nobody expected is not lost", (open) => {
+  using rig = open({ mergeable: true, bufferSize: 1526, expect: 1518 });
   rig.driver.post();
   const frames = [60, 9014, 60, 9014, 65553].map(frameOf);
   frames.forEach((frame) => rig.port.offer(frame));
@@ -195,31 +213,34 @@ Deno.test("a frame that nobody expected is not lost", () => {
   isWhole(rig);
 });
 
-Deno.test("a frame waits in its place until there are buffers for it", () => {
-  using rig = new Rig({ mergeable: true, bufferSize: 2000, expect: 65553 });
-  // What the driver offers at first decides what can be waited for.
-  rig.driver.post(40);
-  rig.port.offer(frameOf(60_000, 1));
-  rig.turn();
-  taken(rig, [frameOf(60_000, 1)]);
-  // 9 buffers are left of 40.
-  rig.port.offer(frameOf(60_000, 2));
-  rig.port.offer(frameOf(100, 3));
-  rig.turn();
-  taken(rig, []);
-  assertEquals(rig.receiveQueue.nextAvail, 31);
-  rig.driver.post(10);
-  rig.turn();
-  taken(rig, []);
-  rig.driver.post(20);
-  rig.turn();
-  taken(rig, [frameOf(60_000, 2), frameOf(100, 3)]);
-  assertEquals(rig.counters[RX_DROPPED], 0);
-  isWhole(rig);
-});
+eachKind(
+  "a frame waits in its place until there are buffers for it",
+  (open) => {
+    using rig = open({ mergeable: true, bufferSize: 2000, expect: 65553 });
+    // What the driver offers at first decides what can be waited for.
+    rig.driver.post(40);
+    rig.port.offer(frameOf(60_000, 1));
+    rig.turn();
+    taken(rig, [frameOf(60_000, 1)]);
+    // 9 buffers are left of 40.
+    rig.port.offer(frameOf(60_000, 2));
+    rig.port.offer(frameOf(100, 3));
+    rig.turn();
+    taken(rig, []);
+    assertEquals(rig.receiveQueue.nextAvail, 31);
+    rig.driver.post(10);
+    rig.turn();
+    taken(rig, []);
+    rig.driver.post(20);
+    rig.turn();
+    taken(rig, [frameOf(60_000, 2), frameOf(100, 3)]);
+    assertEquals(rig.counters[RX_DROPPED], 0);
+    isWhole(rig);
+  },
+);
 
-Deno.test("a frame for which there never were buffers is dropped", () => {
-  using rig = new Rig({
+eachKind("a frame for which there never were buffers is dropped", (open) => {
+  using rig = open({
     mergeable: true,
     bufferSize: 1000,
     expect: 65553,
@@ -234,21 +255,24 @@ Deno.test("a frame for which there never were buffers is dropped", () => {
   isWhole(rig);
 });
 
-Deno.test("a chain of more pieces than a system call takes is given back", () => {
-  using rig = new Rig({ mergeable: true, bufferSize: 2048 });
-  const { driver } = rig;
-  driver.postBuffer(new Array(1024).fill(4), true);
-  driver.postBuffer([2048]);
-  driver.publishBuffers();
-  rig.port.offer(frameOf(800));
-  rig.turn();
-  assertEquals(driver.receiveRing.nextUsed()!.written, 0);
-  taken(rig, [frameOf(800)]);
-  isWhole(rig);
-});
+eachKind(
+  "a chain of more pieces than a system call takes is given back",
+  (open) => {
+    using rig = open({ mergeable: true, bufferSize: 2048 });
+    const { driver } = rig;
+    driver.postBuffer(new Array(1024).fill(4), { indirect: true });
+    driver.postBuffer([2048]);
+    driver.publishBuffers();
+    rig.port.offer(frameOf(800));
+    rig.turn();
+    assertEquals(driver.receiveRing.nextUsed()!.written, 0);
+    taken(rig, [frameOf(800)]);
+    isWhole(rig);
+  },
+);
 
-Deno.test("chains of many pieces share a window", () => {
-  using rig = new Rig({
+eachKind("chains of many pieces share a window", (open) => {
+  using rig = open({
     mergeable: true,
     layout: new Array(60).fill(30),
     indirect: true,

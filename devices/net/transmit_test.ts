@@ -1,5 +1,10 @@
 import { assertEquals } from "@std/assert";
-import { frameOf, HEADER, Rig } from "../../tests/devices/net_rig.ts";
+import {
+  eachKind,
+  frameOf,
+  HEADER,
+  type Rig,
+} from "../../tests/devices/net_rig.ts";
 import { ENETDOWN } from "../../src/ffi/abi.ts";
 import { TX_DROPPED, TX_FRAMES } from "./counters.ts";
 
@@ -7,29 +12,34 @@ function framesSent(rig: Rig): Uint8Array[] {
   return rig.port.sent.map((bytes) => bytes.slice(HEADER));
 }
 
-Deno.test("[H28] frames in any layout, the header split over descriptors", () => {
-  using rig = new Rig();
-  const frame = frameOf(1000);
-  const layouts = [
-    [12],
-    [1012],
-    [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1],
-    [5, 7],
-    [11, 1],
-    [13],
-    [3, 500],
-    [20, 1, 1, 1],
-  ];
-  for (const sizes of layouts) rig.driver.stage(frame, undefined, sizes);
-  rig.driver.publishFrames();
-  rig.turn();
-  assertEquals(rig.driver.takeSent(), layouts.length);
-  assertEquals(framesSent(rig), layouts.map(() => frame));
-  assertEquals(rig.counters[TX_FRAMES], layouts.length);
-});
+eachKind(
+  "[H28] frames in any layout, the header split over descriptors",
+  (open) => {
+    using rig = open();
+    const frame = frameOf(1000);
+    const layouts = [
+      [12],
+      [1012],
+      [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1],
+      [5, 7],
+      [11, 1],
+      [13],
+      [3, 500],
+      [20, 1, 1, 1],
+    ];
+    for (const readable of layouts) {
+      rig.driver.stage(frame, undefined, { readable });
+    }
+    rig.driver.publishFrames();
+    rig.turn();
+    assertEquals(rig.driver.takeSent(), layouts.length);
+    assertEquals(framesSent(rig), layouts.map(() => frame));
+    assertEquals(rig.counters[TX_FRAMES], layouts.length);
+  },
+);
 
-Deno.test("[H28] what has no header, or no frame, is dropped", () => {
-  using rig = new Rig();
+eachKind("[H28] what has no header, or no frame, is dropped", (open) => {
+  using rig = open();
   const cases: [header: number, frame: number][] = [
     [1, 0],
     [11, 0],
@@ -51,46 +61,55 @@ Deno.test("[H28] what has no header, or no frame, is dropped", () => {
   assertEquals(rig.counters[TX_DROPPED], cases.length);
 });
 
-Deno.test("[H28] a writable chain to send from is dropped", () => {
-  using rig = new Rig();
-  const address = rig.memory.allocate(100);
-  rig.driver.transmitRing.add([{ address, size: 100, writable: true }]);
+eachKind("[H28] a writable chain to send from is dropped", (open) => {
+  using rig = open();
+  rig.driver.transmit.stage([{ room: 100 }]);
   rig.driver.publishFrames();
   rig.turn();
   assertEquals(rig.driver.takeSent(), 1);
   assertEquals(rig.port.sent, []);
 });
 
-Deno.test("[H28] a frame in more pieces than a system call takes is dropped", () => {
-  using rig = new Rig({ indirect: true });
-  rig.driver.stage(frameOf(1024), undefined, [12, ...new Array(1023).fill(1)]);
-  rig.driver.stage(frameOf(1023), undefined, [12, ...new Array(1022).fill(1)]);
-  rig.driver.publishFrames();
-  rig.turn();
-  assertEquals(rig.driver.takeSent(), 2);
-  assertEquals(framesSent(rig), [frameOf(1023)]);
-});
-
-Deno.test("no room on the host: the order stays, and nothing is lost", () => {
-  using rig = new Rig({ size: 128 });
-  rig.port.room = 0;
-  for (let i = 0; i < 40; i++) rig.driver.stage(frameOf(60 + i, i));
-  rig.driver.publishFrames();
-  for (let i = 0; i < 100; i++) {
-    rig.port.room = i % 3;
+eachKind(
+  "[H28] a frame in more pieces than a system call takes is dropped",
+  (open) => {
+    using rig = open({ indirect: true });
+    rig.driver.stage(frameOf(1024), undefined, {
+      readable: [12, ...new Array(1023).fill(1)],
+    });
+    rig.driver.stage(frameOf(1023), undefined, {
+      readable: [12, ...new Array(1022).fill(1)],
+    });
+    rig.driver.publishFrames();
     rig.turn();
-    assertEquals(rig.transmitQueue.inFlight, 0);
-  }
-  assertEquals(rig.driver.takeSent(), 40);
-  assertEquals(
-    framesSent(rig),
-    Array.from({ length: 40 }, (_, i) => frameOf(60 + i, i)),
-  );
-  assertEquals(rig.counters[TX_DROPPED], 0);
-});
+    assertEquals(rig.driver.takeSent(), 2);
+    assertEquals(framesSent(rig), [frameOf(1023)]);
+  },
+);
 
-Deno.test("what the host refuses is dropped and counted", () => {
-  using rig = new Rig();
+eachKind(
+  "no room on the host: the order stays, and nothing is lost",
+  (open) => {
+    using rig = open({ size: 128 });
+    rig.port.room = 0;
+    for (let i = 0; i < 40; i++) rig.driver.stage(frameOf(60 + i, i));
+    rig.driver.publishFrames();
+    for (let i = 0; i < 100; i++) {
+      rig.port.room = i % 3;
+      rig.turn();
+      assertEquals(rig.transmitQueue.inFlight, 0);
+    }
+    assertEquals(rig.driver.takeSent(), 40);
+    assertEquals(
+      framesSent(rig),
+      Array.from({ length: 40 }, (_, i) => frameOf(60 + i, i)),
+    );
+    assertEquals(rig.counters[TX_DROPPED], 0);
+  },
+);
+
+eachKind("what the host refuses is dropped and counted", (open) => {
+  using rig = open();
   rig.port.failure = ENETDOWN;
   rig.driver.stage(frameOf(60));
   rig.driver.publishFrames();
@@ -99,8 +118,8 @@ Deno.test("what the host refuses is dropped and counted", () => {
   assertEquals([rig.counters[TX_FRAMES], rig.counters[TX_DROPPED]], [0, 1]);
 });
 
-Deno.test("a disabled ring is emptied, and nothing is sent", () => {
-  using rig = new Rig();
+eachKind("a disabled ring is emptied, and nothing is sent", (open) => {
+  using rig = open();
   for (let i = 0; i < 5; i++) rig.driver.stage(frameOf(60));
   rig.driver.publishFrames();
   rig.transmit.discard(rig.transmitQueue);

@@ -6,13 +6,15 @@
 import { VIRTIO_F_INDIRECT_DESC } from "../device/features.ts";
 import type { EventFd } from "../io/event_fd.ts";
 import type { Frontend } from "../vhost_user/frontend.ts";
-import { BlockDriver } from "./block_driver.ts";
+import { BlockDriver, type BlockDriverOptions } from "./block_driver.ts";
 import { Connection, type ConnectionOptions } from "./connection.ts";
 import type { DriverMemory } from "./driver_memory.ts";
+import type { RequestRingOptions } from "./request_ring.ts";
 import type { RingDriver } from "./ring_driver.ts";
 
 /** How a {@linkcode BlockConnection} is set up. */
-export interface BlockConnectionOptions extends ConnectionOptions {
+export interface BlockConnectionOptions
+  extends ConnectionOptions, RequestRingOptions {
   /** Each request in an indirect table, where negotiated. */
   indirect?: boolean;
 }
@@ -36,10 +38,29 @@ export interface ConnectedRing {
 /**
  * A front-end with memory and rings of its own, connected to a block device.
  *
- * ```ts ignore
- * using disk = await BlockConnection.open("disk.sock");
- * await disk.driver.write(0, new Uint8Array(4096).fill(1));
- * await disk.driver.flush();
+ * @example A disk of another process, or of this one
+ * ```ts
+ * import { completeOptions, devices, Server } from "@ringside/ringside";
+ * import { BlockConnection } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const socketPath = `${Deno.makeTempDirSync()}/disk.sock`;
+ * const device = await devices.block.open(
+ *   completeOptions(devices.block.options, { "blk-null": 1 << 20 }),
+ * );
+ * const server = await Server.open("disk", device, {
+ *   socketPath,
+ *   dataPlane: "inline",
+ * });
+ * const served = server.run();
+ * {
+ *   using disk = await BlockConnection.open(socketPath, { indirect: true });
+ *   assertEquals(disk.capacity, 2048);
+ *   await disk.driver.write(0, new Uint8Array(4096).fill(1));
+ *   await disk.driver.flush();
+ * }
+ * server.stop();
+ * await served;
  * ```
  */
 export class BlockConnection implements Disposable {
@@ -52,7 +73,7 @@ export class BlockConnection implements Disposable {
   private constructor(
     connection: Connection,
     capacity: number,
-    indirect: boolean,
+    options: BlockDriverOptions,
   ) {
     const { memory } = connection;
     this.#connection = connection;
@@ -60,7 +81,7 @@ export class BlockConnection implements Disposable {
     this.rings = connection.rings.map((port) => ({
       index: port.index,
       ring: port.ring,
-      driver: new BlockDriver(memory, port.ring, port, { indirect }),
+      driver: new BlockDriver(memory, port.ring, port, options),
       kick: port.kickFd,
       call: port.callFd,
       err: port.errFd,
@@ -79,7 +100,10 @@ export class BlockConnection implements Disposable {
         .getBigUint64(0, true);
       const indirect = (options.indirect ?? false) &&
         (connection.features & VIRTIO_F_INDIRECT_DESC) !== 0n;
-      return new BlockConnection(connection, Number(capacity), indirect);
+      return new BlockConnection(connection, Number(capacity), {
+        ...options,
+        indirect,
+      });
     } catch (error) {
       connection[Symbol.dispose]();
       throw error;

@@ -4,14 +4,16 @@
  * @module
  */
 import type { DriverMemory } from "./driver_memory.ts";
-import type { DriverSegment } from "./ring_driver.ts";
+import type { RequestLayout, RequestPart } from "./request_layout.ts";
+import {
+  RequestRing,
+  type RequestRingOptions,
+  type RingPort,
+} from "./request_ring.ts";
 import type { RingDriver } from "./ring_driver.ts";
 
-const SECTOR_SIZE = 512;
 const HEADER_SIZE = 16;
 const ID_SIZE = 20;
-/** What a buffer is aligned to, where it is as large: fit for O_DIRECT. */
-const BUFFER_ALIGNMENT = 4096;
 
 /** Request types by name. */
 export const BLOCK_REQUEST = {
@@ -26,24 +28,11 @@ export const BLOCK_REQUEST = {
 /** The status byte by name. */
 export const BLOCK_STATUS = { OK: 0, IOERR: 1, UNSUPP: 2 } as const;
 
-/** What joins the driver with the device. */
-export interface BlockDriverPort {
-  /** Tells the device that there are requests. */
-  kick(): void;
-  /** Resolves when the device may have given some back. */
-  called(): Promise<void>;
-}
-
-/** How a {@linkcode BlockDriver} lays its requests out. */
-export interface BlockDriverOptions {
-  /** Each request in an indirect table. */
+/** How a {@linkcode BlockDriver} works. */
+export interface BlockDriverOptions extends RequestRingOptions {
+  /** Each request in an indirect table, unless its layout says otherwise. */
   indirect?: boolean;
 }
-
-/** One buffer of a request: bytes for the device, or room for its answer. */
-export type BlockPart =
-  | { readonly bytes: Uint8Array; readonly address?: number }
-  | { readonly room: number; readonly address?: number };
 
 /** What became of a request. */
 export interface BlockAnswer {
@@ -79,182 +68,133 @@ export class BlockError extends Error {
   }
 }
 
-interface Waiting {
-  resolve(written: number): void;
-  reject(error: unknown): void;
-}
-
 /**
  * Reads and writes a disk through a ring. Requests that are made without
  * waiting for each other are in flight together; one that finds the ring full
- * waits for room.
+ * waits for room, and one that the device keeps for too long rejects with a
+ * StalledError. Each takes a layout of its own: in the ring or in a table, cut
+ * anywhere.
+ *
+ * @example A disk, many requests in flight
+ * ```ts
+ * import { devices } from "@ringside/ringside";
+ * import { BlockDriver, FakeDriver } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const path = Deno.makeTempFileSync();
+ * Deno.truncateSync(path, 1 << 20);
+ * {
+ *   await using fake = await FakeDriver.open(devices.block, {
+ *     "blk-file": path,
+ *     "io-engine": "sync",
+ *   });
+ *   const [ring] = fake.rings;
+ *   const disk = new BlockDriver(fake.memory, ring!.ring, ring!);
+ *   const bytes = new Uint8Array(4096).fill(7);
+ *   await Promise.all([disk.write(0, bytes), disk.write(8, bytes)]);
+ *   await disk.flush();
+ *   // The header in two descriptors, the data in an indirect table.
+ *   const layout = { readable: [3, 13], writable: [512], indirect: 2 };
+ *   assertEquals(await disk.read(8, 4096, layout), bytes);
+ * }
+ * Deno.removeSync(path);
+ * ```
  */
 export class BlockDriver {
-  readonly #memory: DriverMemory;
-  readonly #ring: RingDriver;
-  readonly #port: BlockDriverPort;
+  /** The requests beneath: what is out, of any make. */
+  readonly requests: RequestRing;
   readonly #indirect: boolean;
-  /** By head. */
-  readonly #waiting = new Map<number, Waiting>();
-  /** Buffers to be used again, by their size. */
-  readonly #buffers = new Map<number, number[]>();
-  #collecting: Promise<void> | null = null;
-  /** Those that want descriptors. */
-  #full: (() => void)[] = [];
 
   /** Drives the device at `port` through `ring`, which lies in `memory`. */
   constructor(
     memory: DriverMemory,
     ring: RingDriver,
-    port: BlockDriverPort,
+    port: RingPort,
     options: BlockDriverOptions = {},
   ) {
-    this.#memory = memory;
-    this.#ring = ring;
-    this.#port = port;
+    this.requests = new RequestRing(memory, ring, port, options);
     this.#indirect = options.indirect ?? false;
   }
 
   /** Reads `size` bytes from `sector` on. Rejects with a BlockError. */
-  async read(sector: number, size: number): Promise<Uint8Array> {
-    const { rooms } = await this.#ask(BLOCK_REQUEST.IN, sector, [
-      { room: size },
-    ]);
+  async read(
+    sector: number,
+    size: number,
+    layout?: RequestLayout,
+  ): Promise<Uint8Array> {
+    const data = [{ room: size }];
+    const { rooms } = await this.#ask("IN", sector, data, layout);
     return rooms[0]!;
   }
 
   /** Writes `bytes` from `sector` on. Rejects with a BlockError. */
-  async write(sector: number, bytes: Uint8Array): Promise<void> {
-    await this.#ask(BLOCK_REQUEST.OUT, sector, [{ bytes }]);
+  async write(
+    sector: number,
+    bytes: Uint8Array,
+    layout?: RequestLayout,
+  ): Promise<void> {
+    await this.#ask("OUT", sector, [{ bytes }], layout);
   }
 
   /** Makes durable what was written. Rejects with a BlockError. */
-  async flush(): Promise<void> {
-    await this.#ask(BLOCK_REQUEST.FLUSH, 0, []);
+  async flush(layout?: RequestLayout): Promise<void> {
+    await this.#ask("FLUSH", 0, [], layout);
   }
 
   /** The serial number, without what follows a NUL. */
-  async getId(): Promise<string> {
-    const { rooms } = await this.#ask(BLOCK_REQUEST.GET_ID, 0, [
-      { room: ID_SIZE },
-    ]);
+  async getId(layout?: RequestLayout): Promise<string> {
+    const data = [{ room: ID_SIZE }];
+    const { rooms } = await this.#ask("GET_ID", 0, data, layout);
     return new TextDecoder().decode(rooms[0]).replace(/\0.*$/s, "");
   }
 
   /** Gives the ranges back. Rejects with a BlockError. */
-  async discard(ranges: readonly BlockRange[]): Promise<void> {
+  async discard(
+    ranges: readonly BlockRange[],
+    layout?: RequestLayout,
+  ): Promise<void> {
     const bytes = rangeBytes(ranges);
-    await this.#ask(BLOCK_REQUEST.DISCARD, 0, [{ bytes }]);
+    await this.#ask("DISCARD", 0, [{ bytes }], layout);
   }
 
   /** Makes the ranges read as zeros. Rejects with a BlockError. */
-  async writeZeroes(ranges: readonly BlockRange[]): Promise<void> {
+  async writeZeroes(
+    ranges: readonly BlockRange[],
+    layout?: RequestLayout,
+  ): Promise<void> {
     const bytes = rangeBytes(ranges);
-    await this.#ask(BLOCK_REQUEST.WRITE_ZEROES, 0, [{ bytes }]);
+    await this.#ask("WRITE_ZEROES", 0, [{ bytes }], layout);
   }
 
   /**
-   * Sends a request of any layout: the parts as they are, readable ones first.
-   * A part without an address of its own gets a buffer.
+   * Sends a request of any make, readable parts first. A part without an
+   * address of its own gets a buffer.
    */
-  async request(parts: readonly BlockPart[]): Promise<BlockAnswer> {
-    const needed = this.#indirect ? 1 : parts.length;
-    if (needed > this.#ring.size) {
-      throw new RangeError(
-        `A request has ${needed} parts, wanted at most the ` +
-          `${this.#ring.size} entries of the ring`,
-      );
-    }
-    while (this.#ring.freeCount < needed) {
-      await new Promise<void>((resolve) => this.#full.push(resolve));
-    }
-    const segments = parts.map((part) => this.#place(part));
-    const head = this.#ring.add(segments, { indirect: this.#indirect });
-    const written = await this.#send(head);
-    const rooms = segments.filter(({ writable }) => writable)
-      .map(({ address, size }) => this.#memory.read(Number(address), size));
-    parts.forEach((part, i) => {
-      if (part.address === undefined) this.#release(segments[i]!);
-    });
-    return { written, rooms, status: rooms.at(-1)?.at(-1) ?? -1 };
+  async request(
+    parts: readonly RequestPart[],
+    layout: RequestLayout = {},
+    what = "a request",
+  ): Promise<BlockAnswer> {
+    const all = { indirect: this.#indirect, ...layout };
+    const request = await this.requests.request(parts, all, what);
+    const rooms = request.rooms();
+    this.requests.release(request);
+    const status = rooms.at(-1)?.at(-1) ?? -1;
+    return { written: request.written, rooms, status };
   }
 
   async #ask(
-    type: number,
+    type: keyof typeof BLOCK_REQUEST,
     sector: number,
-    data: readonly BlockPart[],
+    data: readonly RequestPart[],
+    layout?: RequestLayout,
   ): Promise<BlockAnswer> {
-    const header = { bytes: blockHeader(type, sector) };
-    const answer = await this.request([header, ...data, { room: 1 }]);
+    const header = { bytes: blockHeader(BLOCK_REQUEST[type], sector) };
+    const what = `${type} at sector ${sector}`;
+    const parts = [header, ...data, { room: 1 }];
+    const answer = await this.request(parts, layout, what);
     if (answer.status === BLOCK_STATUS.OK) return answer;
-    throw new BlockError(`Request ${type} at ${sector}`, answer.status);
-  }
-
-  #send(head: number): Promise<number> {
-    const answer = new Promise<number>((resolve, reject) => {
-      this.#waiting.set(head, { resolve, reject });
-    });
-    if (this.#ring.publish()) this.#port.kick();
-    this.#collecting ??= this.#collect();
-    return answer;
-  }
-
-  /** Takes requests back for as long as there are any out. */
-  async #collect(): Promise<void> {
-    // First let the others of the same turn publish theirs.
-    await Promise.resolve();
-    try {
-      while (this.#waiting.size > 0) {
-        if (this.#take() > 0) continue;
-        if (!this.#ring.armInterrupt()) await this.#port.called();
-      }
-      this.#collecting = null;
-    } catch (error) {
-      this.#collecting = null;
-      for (const { reject } of this.#waiting.values()) reject(error);
-      this.#waiting.clear();
-      this.#makeRoom();
-    }
-  }
-
-  #take(): number {
-    let count = 0;
-    for (let used; (used = this.#ring.nextUsed()) !== null; count++) {
-      const waiting = this.#waiting.get(used.head);
-      this.#waiting.delete(used.head);
-      waiting?.resolve(used.written);
-    }
-    if (count > 0) this.#makeRoom();
-    return count;
-  }
-
-  /** Lets those that wait for descriptors look again. */
-  #makeRoom(): void {
-    const full = this.#full;
-    this.#full = [];
-    for (const resolve of full) resolve();
-  }
-
-  #place(part: BlockPart): DriverSegment {
-    const writable = "room" in part;
-    const size = writable ? part.room : part.bytes.length;
-    const address = part.address ?? this.#buffer(size);
-    if (!writable) this.#memory.write(address, part.bytes);
-    return { address, size, writable };
-  }
-
-  #buffer(size: number): number {
-    const room = roomOf(size);
-    const alignment = Math.min(room, BUFFER_ALIGNMENT);
-    return this.#buffers.get(room)?.pop() ??
-      this.#memory.allocate(room, alignment);
-  }
-
-  #release(segment: DriverSegment): void {
-    const room = roomOf(segment.size);
-    const buffers = this.#buffers.get(room) ?? [];
-    this.#buffers.set(room, buffers);
-    buffers.push(Number(segment.address));
+    throw new BlockError(what, answer.status);
   }
 }
 
@@ -280,9 +220,4 @@ export function rangeBytes(ranges: readonly BlockRange[]): Uint8Array {
     view.setUint32(16 * i + 12, flags, true);
   }
   return bytes;
-}
-
-/** What a buffer for `size` bytes takes: a power of two, a sector at least. */
-function roomOf(size: number): number {
-  return Math.max(SECTOR_SIZE, 2 ** Math.ceil(Math.log2(size)));
 }

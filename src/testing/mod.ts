@@ -37,10 +37,8 @@ export {
   type BlockAnswer,
   BlockDriver,
   type BlockDriverOptions,
-  type BlockDriverPort,
   BlockError,
   blockHeader,
-  type BlockPart,
   type BlockRange,
   rangeBytes,
 } from "./block_driver.ts";
@@ -50,16 +48,31 @@ export {
   ConnectionRing,
 } from "./connection.ts";
 export {
-  RngDriver,
-  type RngDriverPort,
-  type RngRequest,
-  type RngRoom,
-} from "./rng_driver.ts";
+  FakeDriver,
+  type FakeDriverOptions,
+  type GivenOptions,
+} from "./fake_driver.ts";
+export { FakeRing, type FakeRingHost } from "./fake_ring.ts";
 export {
   NET_HEADER_SIZE,
   NetDriver,
   type NetDriverOptions,
-  type NetDriverPort,
+  type NetRing,
   type ReceivedFrame,
 } from "./net_driver.ts";
 export { NetConnection, type NetConnectionOptions } from "./net_connection.ts";
+export type {
+  BytesPart,
+  RequestLayout,
+  RequestPart,
+  RoomPart,
+} from "./request_layout.ts";
+export {
+  RequestRing,
+  type RequestRingOptions,
+  type RingPort,
+  type WaitOptions,
+} from "./request_ring.ts";
+export { openQueue, RING_KINDS, type RingKind } from "./ring_kinds.ts";
+export { RingRequest, StalledError } from "./ring_request.ts";
+export { RngDriver, type RngStreamOptions } from "./rng_driver.ts";

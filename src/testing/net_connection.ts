@@ -19,7 +19,34 @@ export interface NetConnectionOptions
   driver?: Omit<NetDriverOptions, "mergeable">;
 }
 
-/** A front-end with memory and queue pairs of its own, connected to a card. */
+/**
+ * A front-end with memory and queue pairs of its own, connected to a card.
+ *
+ * @example A card of another process, or of this one
+ * ```ts
+ * import { completeOptions, devices, Server } from "@ringside/ringside";
+ * import { NetConnection } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const socketPath = `${Deno.makeTempDirSync()}/net.sock`;
+ * const options = { backend: "loopback" };
+ * const device = await devices.net.open(
+ *   completeOptions(devices.net.options, options),
+ * );
+ * const server = await Server.open("net", device, {
+ *   socketPath,
+ *   dataPlane: "inline",
+ * });
+ * const served = server.run();
+ * {
+ *   using net = await NetConnection.open(socketPath);
+ *   await net.driver.send(new Uint8Array(60));
+ *   assertEquals((await net.driver.next()).frame.length, 60);
+ * }
+ * server.stop();
+ * await served;
+ * ```
+ */
 export class NetConnection implements Disposable {
   /** The whole connection: pair `k` has the rings `2k` and `2k + 1`. */
   readonly connection: Connection;
@@ -45,14 +72,8 @@ export class NetConnection implements Disposable {
     for (let pair = 0; pair < pairCount; pair++) {
       const receive = rings[2 * pair]!;
       const transmit = rings[2 * pair + 1]!;
-      const port = {
-        kickReceive: () => receive.kick(),
-        kickTransmit: () => transmit.kick(),
-        calledReceive: () => receive.called(),
-        calledTransmit: () => transmit.called(),
-      };
       drivers.push(
-        new NetDriver(memory, receive.ring, transmit.ring, port, {
+        new NetDriver(memory, receive, transmit, {
           bufferCount: receive.ring.size,
           ...driver,
           mergeable,

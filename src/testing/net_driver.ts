@@ -4,28 +4,27 @@
  * @module
  */
 import type { DriverMemory } from "./driver_memory.ts";
-import type { DriverSegment } from "./ring_driver.ts";
+import { concat, type RequestLayout } from "./request_layout.ts";
+import {
+  RequestRing,
+  type RequestRingOptions,
+  type RingPort,
+  type WaitOptions,
+} from "./request_ring.ts";
 import type { RingDriver } from "./ring_driver.ts";
+import { type RingRequest, StalledError } from "./ring_request.ts";
 
 /** Bytes of `struct virtio_net_hdr`, §5.1.6. */
 export const NET_HEADER_SIZE = 12;
-/** What the buffers hold until the device has written them. */
-const UNTOUCHED = 0xa5;
 
-/** What joins the driver with the device. */
-export interface NetDriverPort {
-  /** Tells the device of frames to send. */
-  kickTransmit(): void;
-  /** Tells the device of buffers to receive into. */
-  kickReceive(): void;
-  /** Resolves when the device may have sent frames. */
-  calledTransmit(): Promise<void>;
-  /** Resolves when the device may have received frames. */
-  calledReceive(): Promise<void>;
+/** One ring of a queue pair, and what joins it with the device. */
+export interface NetRing extends RingPort {
+  /** The ring. */
+  readonly ring: RingDriver;
 }
 
 /** How a {@linkcode NetDriver} works. */
-export interface NetDriverOptions {
+export interface NetDriverOptions extends RequestRingOptions {
   /** Frames may come in several buffers (MRG_RXBUF). */
   mergeable?: boolean;
   /** Buffers that are posted, each of them one descriptor unless `layout`. */
@@ -48,130 +47,146 @@ export interface ReceivedFrame {
   readonly bufferCount: number;
 }
 
-/** Sends and receives frames over one queue pair. */
+/**
+ * Sends and receives frames over one queue pair.
+ *
+ * @example Frames to a card that sends them back
+ * ```ts
+ * import { devices } from "@ringside/ringside";
+ * import { FakeDriver, NetDriver } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using fake = await FakeDriver.open(devices.net, {
+ *   backend: "loopback",
+ * });
+ * const [receive, transmit] = fake.rings;
+ * const net = new NetDriver(fake.memory, receive!, transmit!, {
+ *   mergeable: true,
+ * });
+ * net.post();
+ * for (const size of [60, 61, 62]) await net.send(new Uint8Array(size));
+ * const sizes: number[] = [];
+ * for await (const { frame } of net.frames()) {
+ *   sizes.push(frame.length);
+ *   if (sizes.length === 3) break;
+ * }
+ * assertEquals(sizes, [60, 61, 62]);
+ * ```
+ */
 export class NetDriver {
-  /** The ring of receive buffers. */
-  readonly receiveRing: RingDriver;
-  /** The ring of frames to send. */
-  readonly transmitRing: RingDriver;
+  /** The receive buffers. */
+  readonly receive: RequestRing;
+  /** The frames to send. */
+  readonly transmit: RequestRing;
   /** Frames that the device took. */
   sentCount = 0;
-  readonly #memory: DriverMemory;
-  readonly #port: NetDriverPort;
   readonly #options: NetDriverOptions;
-  /** By head. */
-  readonly #posted = new Map<number, readonly DriverSegment[]>();
-  readonly #sending = new Map<number, readonly DriverSegment[]>();
-  /** Memory to be used again, by its size. */
-  readonly #free = new Map<number, number[]>();
 
   /** Drives the rings, which lie in `memory`. */
   constructor(
     memory: DriverMemory,
-    receiveRing: RingDriver,
-    transmitRing: RingDriver,
-    port: NetDriverPort,
+    receive: NetRing,
+    transmit: NetRing,
     options: NetDriverOptions = {},
   ) {
-    this.#memory = memory;
-    this.receiveRing = receiveRing;
-    this.transmitRing = transmitRing;
-    this.#port = port;
+    this.receive = new RequestRing(memory, receive.ring, receive, options);
+    this.transmit = new RequestRing(memory, transmit.ring, transmit, options);
     this.#options = options;
+  }
+
+  /** The ring of receive buffers. */
+  get receiveRing(): RingDriver {
+    return this.receive.ring;
+  }
+
+  /** The ring of frames to send. */
+  get transmitRing(): RingDriver {
+    return this.transmit.ring;
   }
 
   /** Posts receive buffers: as many as asked for, or as there are to be. */
   post(count: number = this.#wantedBuffers()): void {
     const { layout, bufferSize = 2048, indirect = false } = this.#options;
     for (let i = 0; i < count; i++) {
-      this.postBuffer(layout ?? [bufferSize], indirect);
+      this.postBuffer(layout ?? [bufferSize], { indirect });
     }
     this.publishBuffers();
   }
 
   /** Stages one receive buffer of descriptors with these sizes. */
-  postBuffer(sizes: readonly number[], indirect = false): void {
-    const segments = sizes.map((size): DriverSegment => {
-      const address = this.#allocate(size);
-      this.#memory.write(address, new Uint8Array(size).fill(UNTOUCHED));
-      return { address, size, writable: true };
-    });
-    const head = this.receiveRing.add(segments, { indirect });
-    this.#posted.set(head, segments);
+  postBuffer(sizes: readonly number[], layout: RequestLayout = {}): void {
+    const parts = sizes.map((room) => ({ room }));
+    this.receive.stage(parts, layout, "a receive buffer");
   }
 
   /** Shows the buffers that are staged to the device. */
   publishBuffers(): void {
-    if (this.receiveRing.publish()) this.#port.kickReceive();
+    this.receive.publish();
   }
 
   /**
-   * Stages a frame to be sent, with a header before it (zeros unless given),
-   * in pieces of `sizes` bytes where they are given, the rest in one.
+   * Stages a frame to be sent, with a header before it (zeros unless given).
+   * Throws a RangeError where it does not fit.
    */
   stage(
     frame: Uint8Array,
     header: Uint8Array = new Uint8Array(NET_HEADER_SIZE),
-    sizes: readonly number[] = [header.length],
+    layout: RequestLayout = {},
   ): void {
-    const bytes = new Uint8Array(header.length + frame.length);
-    bytes.set(header);
-    bytes.set(frame, header.length);
-    const segments: DriverSegment[] = [];
-    let at = 0;
-    for (const size of [...sizes, bytes.length]) {
-      const piece = bytes.subarray(at, at + size);
-      if (piece.length === 0) continue;
-      const address = this.#allocate(piece.length);
-      this.#memory.write(address, piece);
-      segments.push({ address, size: piece.length, writable: false });
-      at += piece.length;
-    }
-    const { indirect = false } = this.#options;
-    const head = this.transmitRing.add(segments, { indirect });
-    this.#sending.set(head, segments);
+    this.transmit.stage(
+      partsOf(frame, header),
+      { indirect: this.#options.indirect ?? false, ...layout },
+      nameOf(frame),
+    );
   }
 
   /** Shows the frames that are staged to the device. */
   publishFrames(): void {
-    if (this.transmitRing.publish()) this.#port.kickTransmit();
+    this.transmit.publish();
   }
 
-  /** Sends a frame and waits for the device to have taken it. */
-  async send(frame: Uint8Array, header?: Uint8Array): Promise<void> {
-    this.stage(frame, header);
-    this.publishFrames();
-    await this.flush();
+  /**
+   * Sends a frame and waits for the device to have taken it, and for room
+   * before that. Rejects with a StalledError.
+   */
+  async send(
+    frame: Uint8Array,
+    header: Uint8Array = new Uint8Array(NET_HEADER_SIZE),
+    layout: RequestLayout = {},
+  ): Promise<void> {
+    const request = await this.transmit.request(
+      partsOf(frame, header),
+      { indirect: this.#options.indirect ?? false, ...layout },
+      nameOf(frame),
+    );
+    this.#sent(request);
   }
 
-  /** Waits for the device to have taken every frame. */
+  /** Waits for the device to have taken every frame that was staged. */
   async flush(): Promise<void> {
-    for (;;) {
-      this.takeSent();
-      if (this.#sending.size === 0) return;
-      if (!this.transmitRing.armInterrupt()) await this.#port.calledTransmit();
-    }
+    const { transmit } = this;
+    const requests = transmit.out.map((request) => transmit.answer(request));
+    for (const request of await Promise.all(requests)) this.#sent(request);
   }
 
   /** Takes back what the device has sent: how many frames. */
   takeSent(): number {
     let count = 0;
-    for (let used; (used = this.transmitRing.nextUsed()) !== null; count++) {
-      if (used.written !== 0) {
-        throw new Error(`A frame that was sent has ${used.written} bytes`);
-      }
-      this.#release(this.#sending, used.head);
+    for (let request; (request = this.transmit.take()) !== null; count++) {
+      this.#sent(request);
     }
-    this.sentCount += count;
     return count;
   }
 
-  /** The next frame that is there, or null; posts buffers in place of its own. */
+  /** The next frame that is there, or null. */
   take(): ReceivedFrame | null {
     const first = this.#takeBuffer();
     if (first === null) return null;
     if (first.length < NET_HEADER_SIZE) {
-      throw new Error(`A buffer came back with ${first.length} bytes`);
+      throw new Error(
+        `A receive buffer came back with ${first.length} bytes, wanted the ` +
+          `header of ${NET_HEADER_SIZE} at least`,
+      );
     }
     const header = first.subarray(0, NET_HEADER_SIZE);
     const said = header[10]! | header[11]! << 8;
@@ -182,21 +197,44 @@ export class NetDriver {
     for (let i = 1; i < said; i++) {
       const part = this.#takeBuffer();
       // §5.1.6.4: all of them are there at once.
-      if (part === null) throw new Error("A buffer of a frame is missing");
+      if (part === null) {
+        throw new Error(`Buffer ${i} of the ${said} of a frame is missing`);
+      }
       parts.push(part);
     }
     return { header, frame: concat(parts), bufferCount: said };
   }
 
-  /** The next frame, once there is one. */
-  async next(): Promise<ReceivedFrame> {
+  /**
+   * The next frame, once there is one; posts buffers in place of its own where
+   * their count is given. Rejects with a StalledError where none comes in time,
+   * or ever.
+   */
+  async next(options: WaitOptions = {}): Promise<ReceivedFrame> {
+    const { timeoutMs = Infinity } = options;
+    const end = performance.now() + timeoutMs;
     for (;;) {
       const frame = this.take();
       if (frame !== null) {
         if (this.#options.bufferCount !== undefined) this.post();
         return frame;
       }
-      if (!this.receiveRing.armInterrupt()) await this.#port.calledReceive();
+      const left = { ...options, timeoutMs: end - performance.now() };
+      if (await this.receive.wait(left)) continue;
+      // Before the time was over it is known that there will be none.
+      throw new StalledError(this.receive.out, timeoutMs);
+    }
+  }
+
+  /**
+   * The frames as they come, for ever: posts a buffer for each that came back.
+   * The options hold for each frame.
+   */
+  async *frames(options: WaitOptions = {}): AsyncGenerator<ReceivedFrame> {
+    for (;;) {
+      const frame = await this.next(options);
+      this.post();
+      yield frame;
     }
   }
 
@@ -205,61 +243,37 @@ export class NetDriver {
       this.#options;
     const each = indirect ? 1 : layout?.length ?? 1;
     const room = Math.floor(this.receiveRing.freeCount / each);
-    return Math.min(room, bufferCount - this.#posted.size);
+    return Math.min(room, bufferCount - this.receive.outCount);
   }
 
   /** The bytes of the next buffer that the device gave back, or null. */
   #takeBuffer(): Uint8Array | null {
-    const used = this.receiveRing.nextUsed();
-    if (used === null) return null;
-    const segments = this.#posted.get(used.head);
-    if (segments === undefined) {
-      throw new Error(`Head ${used.head} was not posted`);
-    }
-    const parts: Uint8Array[] = [];
-    let rest = used.written;
-    for (const { address, size } of segments) {
-      const written = Math.min(rest, size);
-      parts.push(this.#memory.read(Number(address), written));
-      const behind = this.#memory.read(
-        Number(address) + written,
-        size - written,
+    const request = this.receive.take();
+    if (request === null) return null;
+    const bytes = request.bytes();
+    this.receive.release(request);
+    return bytes;
+  }
+
+  #sent(request: RingRequest): void {
+    if (request.written !== 0) {
+      throw new Error(
+        `A frame that was sent has ${request.written} bytes, wanted 0`,
       );
-      if (behind.some((byte) => byte !== UNTOUCHED)) {
-        throw new Error("There are bytes behind those that were written");
-      }
-      rest -= written;
     }
-    if (rest > 0) throw new Error(`A buffer has ${rest} bytes too many`);
-    this.#release(this.#posted, used.head);
-    return concat(parts);
-  }
-
-  #allocate(size: number): number {
-    const known = this.#free.get(size)?.pop();
-    return known ?? this.#memory.allocate(size);
-  }
-
-  #release(
-    chains: Map<number, readonly DriverSegment[]>,
-    head: number,
-  ): void {
-    for (const { address, size } of chains.get(head) ?? []) {
-      const free = this.#free.get(size) ?? [];
-      this.#free.set(size, free);
-      free.push(Number(address));
-    }
-    chains.delete(head);
+    this.transmit.release(request);
+    this.sentCount++;
   }
 }
 
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  const size = parts.reduce((sum, { length }) => sum + length, 0);
-  const all = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
+function partsOf(
+  frame: Uint8Array,
+  header: Uint8Array,
+): { bytes: Uint8Array }[] {
+  return [header, frame].filter(({ length }) => length > 0)
+    .map((bytes) => ({ bytes }));
+}
+
+function nameOf({ length }: Uint8Array): string {
+  return `a frame of ${length} bytes`;
 }

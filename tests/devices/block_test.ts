@@ -10,24 +10,32 @@ import { block } from "../../devices/block/mod.ts";
 import { SystemError, UsageError } from "../../src/errors.ts";
 import { libc } from "../../src/ffi/libc.ts";
 import { IoUring } from "../../src/io/io_uring.ts";
+import { VIRTIO_F_INDIRECT_DESC } from "../../src/device/features.ts";
 import {
+  asSplit,
   BLOCK_REQUEST,
   BLOCK_STATUS,
   BlockDriver,
   BlockError,
   blockHeader,
-  type BlockPart,
+  DriverMemory,
+  FakeDriver,
+  type FakeDriverOptions,
+  type FakeRing,
+  type GivenOptions,
+  openRing,
+  Prng,
   rangeBytes,
-} from "../../src/testing/block_driver.ts";
-import { DriverMemory } from "../../src/testing/driver_memory.ts";
-import { Prng } from "../../src/testing/prng.ts";
-import { SplitDriver } from "../../src/testing/split_driver.ts";
-import { SplitVirtqueue } from "../../src/virtqueue/split.ts";
+  type RequestPart,
+  RING_KINDS,
+  type RingKind,
+} from "../../src/testing/mod.ts";
 import { requirement } from "../support/require.ts";
-import { type Given, Harness, type HarnessOptions } from "./harness.ts";
 
 const { IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES } = BLOCK_REQUEST;
 const { OK, IOERR, UNSUPP } = BLOCK_STATUS;
+/** The status where the device wrote none. */
+const UNTOUCHED = 0xa5;
 const SECTOR = 512;
 const MIB = 1 << 20;
 const FLUSH_FEATURE = 1n << 9n;
@@ -40,7 +48,8 @@ const hasUring = requirement("io_uring", () => {
 
 /** An open disk, its driver and the file behind it. */
 interface Disk extends AsyncDisposable {
-  h: Harness;
+  fake: FakeDriver;
+  port: FakeRing;
   driver: BlockDriver;
   path: string;
 }
@@ -49,14 +58,19 @@ interface Variant {
   name: string;
   engine: "sync" | "io_uring";
   indirect: boolean;
+  kind: RingKind;
 }
 
-const VARIANTS: readonly Variant[] = [
-  { name: "sync, direct", engine: "sync", indirect: false },
-  { name: "sync, indirect", engine: "sync", indirect: true },
-  { name: "io_uring, direct", engine: "io_uring", indirect: false },
-  { name: "io_uring, indirect", engine: "io_uring", indirect: true },
-];
+const VARIANTS: readonly Variant[] = RING_KINDS.flatMap((kind) =>
+  (["sync", "io_uring"] as const).flatMap((engine) =>
+    [false, true].map((indirect) => ({
+      name: `${engine}, ${kind.name} ${indirect ? "indirect" : "direct"}`,
+      engine,
+      indirect,
+      kind,
+    }))
+  )
+);
 
 /** A byte pattern that differs from sector to sector and within one. */
 function pattern(size: number, salt = 0): Uint8Array {
@@ -74,32 +88,38 @@ function makeFile(size: number, dir?: string): string {
 
 async function openDisk(
   variant: Variant,
-  given: Given = {},
-  options: HarnessOptions = {},
+  given: GivenOptions = {},
+  options: FakeDriverOptions = {},
   path = makeFile(MIB),
 ): Promise<Disk> {
-  const { engine, indirect } = variant;
+  const { engine, indirect, kind } = variant;
   const all = { "blk-file": path, "io-engine": engine, ...given };
   try {
-    const h = await Harness.open(block, all, {
+    const fake = await FakeDriver.open(block, all, {
       uring: engine === "io_uring",
+      kind,
       ...options,
     });
-    const driver = new BlockDriver(h.memory, h.ring, h.port, { indirect });
+    const port = fake.rings[0]!;
+    const driver = new BlockDriver(fake.memory, port.ring, port, { indirect });
     const close = async () => {
-      await h[Symbol.asyncDispose]();
+      await fake[Symbol.asyncDispose]();
       Deno.removeSync(path);
     };
-    return { h, driver, path, [Symbol.asyncDispose]: close };
+    return { fake, port, driver, path, [Symbol.asyncDispose]: close };
   } catch (error) {
     Deno.removeSync(path);
     throw error;
   }
 }
 
-/** Registers a test for each engine and layout. */
-function each(name: string, fn: (variant: Variant) => Promise<void>): void {
-  for (const variant of VARIANTS) {
+/** Registers a test for each kind of ring, engine and layout. */
+function each(
+  name: string,
+  fn: (variant: Variant) => Promise<void>,
+  variants = VARIANTS,
+): void {
+  for (const variant of variants) {
     Deno.test({
       name: `${name} (${variant.name})`,
       ignore: variant.engine === "io_uring" && !hasUring,
@@ -109,8 +129,8 @@ function each(name: string, fn: (variant: Variant) => Promise<void>): void {
 }
 
 /** Cuts `bytes` behind each of `sizes`; the rest is the last part. */
-function cut(bytes: Uint8Array, sizes: readonly number[]): BlockPart[] {
-  const parts: BlockPart[] = [];
+function cut(bytes: Uint8Array, sizes: readonly number[]): RequestPart[] {
+  const parts: RequestPart[] = [];
   let done = 0;
   for (const size of [...sizes, bytes.length]) {
     const piece = bytes.subarray(done, done + size);
@@ -124,7 +144,7 @@ async function statusOf(
   driver: BlockDriver,
   type: number,
   sector: number | bigint,
-  data: readonly BlockPart[] = [],
+  data: readonly RequestPart[] = [],
 ): Promise<number> {
   const header = { bytes: blockHeader(type, sector) };
   const answer = await driver.request([header, ...data, { room: 1 }]);
@@ -133,9 +153,9 @@ async function statusOf(
 }
 
 /** The device is as good as new after what was done to it. */
-async function assertAlive({ h, driver, path }: Disk): Promise<void> {
-  assertEquals(h.queue.broken, "");
-  assertEquals(h.queue.inFlight, 0);
+async function assertAlive({ port, driver, path }: Disk): Promise<void> {
+  assertEquals(port.queue.broken, "");
+  assertEquals(port.queue.inFlight, 0);
   const bytes = pattern(SECTOR, 99);
   const file = Deno.openSync(path, { read: true, write: true });
   file.seekSync(SECTOR, Deno.SeekMode.Start);
@@ -275,7 +295,7 @@ each("[C63] a read-only disk refuses to change", async (variant) => {
   assertEquals(await statusOf(driver, FLUSH, 0), OK);
   assertEquals(await driver.read(0, MIB >> 1), pattern(MIB).slice(0, MIB >> 1));
   assertEquals(Deno.readFileSync(path), pattern(MIB));
-  const { features } = disk.h.device;
+  const { features } = disk.fake.device;
   assertEquals(features & (1n << 5n), 1n << 5n, "RO");
   assertEquals(features & (3n << 13n), 0n, "no DISCARD, no WRITE_ZEROES");
 });
@@ -433,7 +453,7 @@ each("[C65] GET_ID without a serial answers NULs", async (variant) => {
 
 each("[C65] used lengths are exact", async (variant) => {
   await using disk = await openDisk(variant);
-  const written = async (type: number, sector: number, data: BlockPart[]) => {
+  const written = async (type: number, sector: number, data: RequestPart[]) => {
     const header = { bytes: blockHeader(type, sector) };
     const parts = [header, ...data, { room: 1 }];
     return (await disk.driver.request(parts)).written;
@@ -480,7 +500,7 @@ each("[C66] headers, data and status lie anywhere", async (variant) => {
 });
 
 each("[C66] data in descriptors of one byte", async (variant) => {
-  await using disk = await openDisk(variant, {}, { size: 1024 });
+  await using disk = await openDisk(variant, {}, { queueSize: 1024 });
   const { driver } = disk;
   const bytes = pattern(SECTOR, 8);
   const ones = Array.from(bytes, () => 1);
@@ -499,7 +519,7 @@ each("[C66] data in descriptors of one byte", async (variant) => {
 each("more segments than the kernel takes at once", async (variant) => {
   const count = 1500;
   const path = makeFile(2 * MIB);
-  const options = { size: 2048, memory: DriverMemory.shared(32 * MIB) };
+  const options = { queueSize: 2048, memory: DriverMemory.shared(32 * MIB) };
   await using disk = await openDisk(variant, {}, options, path);
   const bytes = pattern(count * SECTOR);
   const sizes = new Array(count).fill(SECTOR);
@@ -522,7 +542,7 @@ each(
   "[H27] whatever the request, the disk serves the next one",
   async (variant) => {
     const memory = DriverMemory.shared(32 * MIB);
-    await using disk = await openDisk(variant, {}, { size: 1024, memory });
+    await using disk = await openDisk(variant, {}, { queueSize: 1024, memory });
     const { driver } = disk;
     const address = memory.allocate(4 * MIB, 4096);
     const segments = { bytes: new Uint8Array(4 * MIB), address };
@@ -532,8 +552,8 @@ each(
     const short = { bytes: blockHeader(IN, 0).subarray(0, 15) };
     const data = { bytes: pattern(SECTOR) };
     const zero = [header(WRITE_ZEROES), ...new Array(4).fill(segments)];
-    const cases: [string, BlockPart[], number, number][] = [
-      ["a header of 15 bytes", [short, { room: 513 }], 0, 0],
+    const cases: [string, RequestPart[], number, number][] = [
+      ["a header of 15 bytes", [short, { room: 513 }], 0, UNTOUCHED],
       ["no status byte", [header(OUT), data], 0, -1],
       ["a status instead of data", [header(IN), { room: 1 }], 1, OK],
       ["sector ~0", [header(IN, 2n ** 64n - 1n), { room: 513 }], 0, IOERR],
@@ -551,31 +571,26 @@ each(
 );
 
 /** Reads 1022 x 4 MiB: what the device says it wrote, and the status. */
-function readAlmost4GiB(h: Harness): [number, number] {
-  const data = h.memory.allocate(4 * MIB);
-  const header = h.memory.allocate(16);
-  const status = h.memory.allocate(1);
-  h.memory.write(header, blockHeader(IN, 1));
-  h.memory.write(status, new Uint8Array([0xff]));
-  const segments = [{ address: header, size: 16, writable: false }];
-  for (let i = 0; i < 1022; i++) {
-    segments.push({ address: data, size: 4 * MIB, writable: true });
-  }
-  h.ring.add([...segments, { address: status, size: 1, writable: true }]);
-  h.ring.publish();
-  h.settle();
-  return [h.ring.nextUsed()!.written, h.memory.read(status, 1)[0]!];
+async function readAlmost4GiB(fake: FakeDriver): Promise<[number, number]> {
+  const address = fake.memory.allocate(4 * MIB);
+  const data = { address, size: 4 * MIB, writable: true };
+  const answer = await fake.request([
+    { bytes: blockHeader(IN, 1) },
+    ...new Array(1022).fill(data),
+    { room: 1 },
+  ]);
+  return [answer.written, answer.rooms()[0]![0]!];
 }
 
 Deno.test("[H27] almost 4 GiB from a disk that has them", async () => {
   const given = { "blk-null": 8 * 2 ** 30 };
-  await using h = await Harness.open(block, given, { size: 1024 });
-  assertEquals(readAlmost4GiB(h), [1022 * 4 * MIB + 1, OK]);
+  await using fake = await FakeDriver.open(block, given, { queueSize: 1024 });
+  assertEquals(await readAlmost4GiB(fake), [1022 * 4 * MIB + 1, OK]);
 });
 
 each("[H27] almost 4 GiB from a small disk", async (variant) => {
-  await using disk = await openDisk(variant, {}, { size: 1024 });
-  assertEquals(readAlmost4GiB(disk.h), [0, IOERR]);
+  await using disk = await openDisk(variant, {}, { queueSize: 1024 });
+  assertEquals(await readAlmost4GiB(disk.fake), [0, IOERR]);
   await assertAlive(disk);
 });
 
@@ -583,22 +598,23 @@ each(
   "[C16] a head that is published twice is served twice",
   async (variant) => {
     await using disk = await openDisk(variant);
-    const { h } = disk;
-    const header = h.memory.allocate(16);
-    const room = h.memory.allocate(SECTOR + 1);
-    h.memory.write(header, blockHeader(IN, 0));
-    const head = h.ring.add([
-      { address: header, size: 16, writable: false },
-      { address: room, size: SECTOR + 1, writable: true },
+    const { fake, port } = disk;
+    const ring = asSplit(port.ring);
+    const request = port.requests.stage([
+      { bytes: blockHeader(IN, 0) },
+      { room: SECTOR + 1 },
     ]);
-    h.ring.rawAvailable(head);
-    h.ring.publish();
-    for (let i = 0; i < 10; i++) h.turn();
-    assertEquals(h.ring.nextUsed(), { head, written: SECTOR + 1 });
-    assertEquals(h.ring.nextUsed(), { head, written: SECTOR + 1 });
-    assertEquals(h.ring.nextUsed(), null);
+    ring.rawAvailable(request.head);
+    ring.publish();
+    for (let i = 0; i < 10; i++) fake.turn();
+    const used = { head: request.head, written: SECTOR + 1 };
+    assertEquals(port.requests.take(), request);
+    assertEquals(request.written, SECTOR + 1);
+    assertEquals(port.requests.take(), null);
+    assertEquals(port.requests.strays, [used]);
     await assertAlive(disk);
   },
+  VARIANTS.filter(({ kind }) => kind.name === "split"),
 );
 
 each(
@@ -661,7 +677,7 @@ each("a ring that is stopped goes on where it was", async (variant) => {
   await using disk = await openDisk(variant);
   for (let i = 0; i < 5; i++) {
     await disk.driver.write(i, pattern(SECTOR, i));
-    disk.h.restart();
+    disk.port.restart();
   }
   for (let i = 0; i < 5; i++) {
     assertEquals(await disk.driver.read(i, SECTOR), pattern(SECTOR, i));
@@ -670,28 +686,22 @@ each("a ring that is stopped goes on where it was", async (variant) => {
 
 each("a ring that is started again takes nothing new", async (variant) => {
   await using disk = await openDisk(variant);
-  const { uring } = disk.h;
+  const { uring } = disk.fake;
   const consumer = { complete: () => {} };
   const before = uring?.addConsumer(consumer) ?? 0;
-  for (let i = 0; i < 5; i++) disk.h.restart();
+  for (let i = 0; i < 5; i++) disk.port.restart();
   const after = uring?.addConsumer(consumer) ?? 1;
   assertEquals(after, before + 1);
 });
 
 each("a ring may be larger when it is started again", async (variant) => {
-  await using disk = await openDisk(variant, {}, { size: 4 });
-  const { h } = disk;
+  await using disk = await openDisk(variant, {}, { queueSize: 4 });
+  const { fake, port } = disk;
   await disk.driver.write(0, pattern(SECTOR));
-  h.data.stop?.(h.queue);
-  const ring = new SplitDriver(h.memory, 2048, { indirect: true });
-  h.queue = SplitVirtqueue.open(ring.config(), h.memory.guestMemory());
-  h.data.start?.(h.queue);
-  const called = () => {
-    h.settle();
-    return Promise.resolve();
-  };
-  const port = { kick: () => {}, called };
-  const driver = new BlockDriver(h.memory, ring, port);
+  port.stop();
+  const features = variant.kind.features | VIRTIO_F_INDIRECT_DESC;
+  port.start(openRing(fake.memory, 2048, features));
+  const driver = new BlockDriver(fake.memory, port.ring, port);
   const work = Array.from({ length: 600 }, () => driver.read(0, SECTOR));
   for (const bytes of await Promise.all(work)) {
     assertEquals(bytes, pattern(SECTOR));
@@ -699,18 +709,9 @@ each("a ring may be larger when it is started again", async (variant) => {
 });
 
 each("two rings on one thread", async (variant) => {
-  await using disk = await openDisk(variant);
-  const { h } = disk;
-  const ring = new SplitDriver(h.memory, 64, { indirect: true });
-  const queue = SplitVirtqueue.open(ring.config(1), h.memory.guestMemory());
-  h.data.start?.(queue);
-  const called = () => {
-    h.data.drain(queue);
-    h.turn();
-    queue.flush();
-    return Promise.resolve();
-  };
-  const other = new BlockDriver(h.memory, ring, { kick: () => {}, called });
+  await using disk = await openDisk(variant, {}, { queueCount: 2 });
+  const second = disk.fake.rings[1]!;
+  const other = new BlockDriver(disk.fake.memory, second.ring, second);
   const work: Promise<unknown>[] = [];
   for (let i = 0; i < 40; i++) {
     work.push(disk.driver.write(2 * i, pattern(SECTOR, 2 * i)));
@@ -729,23 +730,16 @@ each("memory that the front-end took away is IOERR", async (variant) => {
     { guestAddress: 0x1000000, size: MIB },
   ]);
   await using disk = await openDisk(variant, {}, { memory });
-  const { h } = disk;
   assertEquals(libc.ftruncate(memory.regions[1]!.fd!.number, 0n), 0);
-  const header = memory.allocate(16);
-  const status = memory.allocate(1);
-  const gone = 0x1000000 + 8192;
+  const address = 0x1000000 + 8192;
   for (const type of [IN, OUT]) {
-    memory.write(header, blockHeader(type, 0));
-    memory.write(status, new Uint8Array([0xff]));
-    h.ring.add([
-      { address: header, size: 16, writable: false },
-      { address: gone, size: SECTOR, writable: type === IN },
-      { address: status, size: 1, writable: true },
-    ], { indirect: variant.indirect });
-    h.ring.publish();
-    h.settle();
-    assertEquals(h.ring.nextUsed()!.written, type === IN ? 0 : 1);
-    assertEquals(memory.read(status, 1)[0], IOERR);
+    const answer = await disk.driver.request([
+      { bytes: blockHeader(type, 0) },
+      { address, size: SECTOR, writable: type === IN },
+      { room: 1 },
+    ]);
+    assertEquals(answer.written, type === IN ? 0 : 1);
+    assertEquals(answer.status, IOERR);
   }
   await assertAlive(disk);
 });
@@ -839,11 +833,11 @@ if (hasDirect) {
 
   each("--direct refuses a block size that can't be", async (variant) => {
     await using disk = await openDisk(variant, { direct: true });
-    const { seed } = disk.h.device as unknown as {
+    const { seed } = disk.fake.device as unknown as {
       seed: { alignment: number };
     };
     const { alignment } = seed;
-    assertEquals(disk.h.device.config.view.getUint32(20, true), alignment);
+    assertEquals(disk.fake.device.config.view.getUint32(20, true), alignment);
     if (alignment === SECTOR) return;
     const status = await statusOf(disk.driver, IN, 1, [{ room: SECTOR }]);
     assertEquals(status, IOERR, "a part of a block");
@@ -879,11 +873,12 @@ if (hasShm) {
 }
 
 Deno.test("--blk-null answers at once and moves nothing", async () => {
-  await using h = await Harness.open(block, { "blk-null": 2 ** 40 });
-  const driver = new BlockDriver(h.memory, h.ring, h.port);
+  await using fake = await FakeDriver.open(block, { "blk-null": 2 ** 40 });
+  const port = fake.rings[0]!;
+  const driver = new BlockDriver(fake.memory, port.ring, port);
   await driver.write(0, pattern(SECTOR));
-  const address = h.memory.allocate(SECTOR);
-  h.memory.write(address, pattern(SECTOR, 4));
+  const address = fake.memory.allocate(SECTOR);
+  fake.memory.write(address, pattern(SECTOR, 4));
   const answer = await driver.request([
     { bytes: blockHeader(IN, 2 ** 31 - 1) },
     { room: SECTOR, address },
@@ -901,7 +896,7 @@ Deno.test("the configuration space tells of the disk", async () => {
   const given = { "block-size": 4096, "num-queues": 3, "queue-size": 128 };
   const path = makeFile(5 * 2 ** 40); // beyond 2^32 sectors, sparse
   await using disk = await openDisk(variant, given, {}, path);
-  const { config, queueCount, queueSizeMax } = disk.h.device;
+  const { config, queueCount, queueSizeMax } = disk.fake.device;
   assertEquals([queueCount, queueSizeMax], [3, 128]);
   const { view } = config;
   assertEquals(view.getBigUint64(0, true), 5n * 2n ** 31n, "capacity");
@@ -927,32 +922,32 @@ Deno.test("the configuration space tells of the disk", async () => {
 each("without a way to flush every write is durable", async (variant) => {
   const features = 0n;
   await using disk = await openDisk(variant, {}, { features });
-  assertEquals(disk.h.states, [], "it starts so");
+  assertEquals(disk.fake.updates, [], "it starts so");
   await disk.driver.write(0, pattern(SECTOR));
   assertEquals(await disk.driver.read(0, SECTOR), pattern(SECTOR));
 });
 
 each("the driver switches the write cache", async (variant) => {
   await using disk = await openDisk(variant);
-  const { device, states } = disk.h;
-  assertEquals(states, [{ writethrough: false }]);
+  const { device, updates } = disk.fake;
+  assertEquals(updates, [{ writethrough: false }]);
   await disk.driver.write(0, pattern(SECTOR));
   assert(device.config.write(32, new Uint8Array([0])));
   await device.configWritten!(32, 1);
-  assertEquals(states.at(-1), { writethrough: true });
+  assertEquals(updates.at(-1), { writethrough: true });
   await disk.driver.write(1, pattern(SECTOR, 1));
   await disk.driver.writeZeroes([{ sector: 2, sectors: 1 }]);
   await disk.driver.discard([{ sector: 2, sectors: 1 }]);
   assertEquals(await disk.driver.read(1, SECTOR), pattern(SECTOR, 1));
   assert(device.config.write(32, new Uint8Array([1])));
   await device.configWritten!(32, 1);
-  assertEquals(states.at(-1), { writethrough: false });
+  assertEquals(updates.at(-1), { writethrough: false });
 });
 
 Deno.test("switching the cache off puts on the medium what is in it", async () => {
   const given = { "blk-file": makeFile(MIB), "io-engine": "sync" };
-  const h = await Harness.open(block, given);
-  const { device } = h;
+  const fake = await FakeDriver.open(block, given);
+  const { device } = fake;
   const { file } = device.seed as { file: { fd: number; path: string } };
   // That it is tried shows by its failing.
   libc.close(file.fd);
@@ -962,33 +957,32 @@ Deno.test("switching the cache off puts on the medium what is in it", async () =
     SystemError,
   );
   assertEquals([error.call, error.code], ["fdatasync", "EBADF"]);
-  assertEquals(h.states.at(-1), { writethrough: true });
-  await assertRejects(() => h[Symbol.asyncDispose](), SystemError);
-  h.memory[Symbol.dispose]();
+  assertEquals(fake.updates.at(-1), { writethrough: true });
+  await assertRejects(() => fake[Symbol.asyncDispose](), SystemError);
   Deno.removeSync(file.path);
 });
 
 Deno.test("who may switch the cache but can't flush starts with it off", async () => {
   const features = WCE_FEATURE;
   await using disk = await openDisk(VARIANTS[0]!, {}, { features });
-  assertEquals(disk.h.device.config.read(32, 1), new Uint8Array([0]));
-  assertEquals(disk.h.states, []);
+  assertEquals(disk.fake.device.config.read(32, 1), new Uint8Array([0]));
+  assertEquals(disk.fake.updates, []);
 });
 
 Deno.test("who flushes without a switch has the cache on", async () => {
   const features = FLUSH_FEATURE;
   await using disk = await openDisk(VARIANTS[0]!, {}, { features });
-  assertEquals(disk.h.states, [{ writethrough: false }]);
+  assertEquals(disk.fake.updates, [{ writethrough: false }]);
 });
 
 Deno.test("the mode of the cache outlives a reset and a front-end", async () => {
   await using disk = await openDisk(VARIANTS[0]!);
-  const { device, states } = disk.h;
+  const { device, updates } = disk.fake;
   device.config.write(32, new Uint8Array([0]));
   await device.configWritten!(32, 1);
   await device.reset?.();
   await device.negotiated!(device.features);
-  assertEquals(states.at(-1), { writethrough: true });
+  assertEquals(updates.at(-1), { writethrough: true });
   assertEquals(device.config.read(32, 1), new Uint8Array([0]));
 });
 
@@ -1000,7 +994,7 @@ Deno.test("opening says what is wrong and what to do", async () => {
   Deno.writeFileSync(odd, new Uint8Array(1000));
   const single = `${dir}/a byte`;
   Deno.writeFileSync(single, new Uint8Array(1));
-  const cases: [Given, string][] = [
+  const cases: [GivenOptions, string][] = [
     [{}, "give --blk-file PATH or --blk-null SIZE"],
     [{ "blk-file": odd, "blk-null": SECTOR }, "leave one of them out"],
     [{ "blk-file": `${dir}/none` }, "truncate -s 1G"],
@@ -1026,7 +1020,7 @@ Deno.test("opening says what is wrong and what to do", async () => {
   const descriptors = () => [...Deno.readDirSync("/proc/self/fd")].length;
   for (const [given, message] of cases) {
     const before = descriptors();
-    const error = await assertRejects(() => Harness.open(block, given));
+    const error = await assertRejects(() => FakeDriver.open(block, given));
     assertEquals(descriptors(), before, "descriptors");
     assert(error instanceof UsageError || error instanceof SystemError);
     assertStringIncludes(error.message, message);
@@ -1039,7 +1033,7 @@ Deno.test("--io-engine io_uring without one says what to do", async () => {
   const path = makeFile(MIB);
   const given = { "blk-file": path, "io-engine": "io_uring" };
   const error = await assertRejects(
-    () => Harness.open(block, given, { uring: false }),
+    () => FakeDriver.open(block, given, { uring: false }),
     UsageError,
   );
   assertStringIncludes(error.message, "--io-engine auto");

@@ -1,28 +1,24 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Reactor } from "../../src/io/reactor.ts";
 import { entropy } from "./example_device.ts";
+import { FakeDriver, RING_KINDS } from "../../src/testing/mod.ts";
 import { ask } from "./example_driver.ts";
-import { Harness } from "./harness.ts";
 
-Deno.test("the example fills what is writable and says how much", async () => {
-  await using h = await Harness.open(entropy, { "max-bytes": 100 });
-  const long = h.memory.allocate(4096);
-  const short = h.memory.allocate(16);
-  h.ring.add([{ address: long, size: 4096, writable: true }]);
-  h.ring.add([
-    { address: short, size: 7, writable: true },
-    { address: short + 8, size: 8, writable: true },
-  ]);
-  h.ring.add([{ address: long, size: 4096, writable: false }]);
-  h.ring.publish();
-  h.settle();
-  assertEquals(h.ring.nextUsed()!.written, 100);
-  assertEquals(h.ring.nextUsed()!.written, 15);
-  assertEquals(h.ring.nextUsed()!.written, 0);
-  const bytes = h.memory.read(long, 101);
-  assert(bytes.subarray(0, 100).some((byte) => byte !== 0));
-  assertEquals(bytes[100], 0);
-});
+for (const kind of RING_KINDS) {
+  Deno.test(`the example fills what is writable and says how much (${kind.name})`, async () => {
+    const given = { "max-bytes": 100 };
+    await using fake = await FakeDriver.open(entropy, given, { kind });
+    const [long, short, none] = await Promise.all([
+      fake.request([{ room: 4096 }]),
+      fake.request([{ room: 15 }], { writable: [7, 8] }),
+      fake.request([{ bytes: new Uint8Array(4096) }]),
+    ]);
+    assertEquals([long.written, short.written, none.written], [100, 15, 0]);
+    // No byte behind those that it says it wrote, and no zeros.
+    assert(long.bytes().some((byte) => byte !== 0));
+    assertEquals(short.bytes().length, 15);
+  });
+}
 
 for (const permissions of [["--allow-ffi"], ["--allow-ffi", "--allow-read"]]) {
   Deno.test(`the example serves on its own with ${permissions.join(" ")}`, async () => {

@@ -1,5 +1,5 @@
 /**
- * The two rings of a pair on a host that a test plays by hand.
+ * The two rings of a pair on a fake driver, and a host that a test plays.
  *
  * @module
  */
@@ -7,17 +7,18 @@ import { Counters } from "../../devices/net/counters.ts";
 import type { OutgoingFrame, Port } from "../../devices/net/backend.ts";
 import { Receive } from "../../devices/net/receive.ts";
 import { Transmit } from "../../devices/net/transmit.ts";
-import type { DataPlaneServices } from "../../src/device/mod.ts";
+import type { DataDevice } from "../../src/device/mod.ts";
 import { EAGAIN } from "../../src/ffi/abi.ts";
 import { borrow } from "../../src/ffi/mapping.ts";
 import type { IovecList } from "../../src/io/iovec.ts";
-import { DriverMemory } from "../../src/testing/driver_memory.ts";
 import {
+  FakeDriver,
   NetDriver,
   type NetDriverOptions,
-} from "../../src/testing/net_driver.ts";
-import { SplitDriver } from "../../src/testing/split_driver.ts";
-import { SplitVirtqueue } from "../../src/virtqueue/split.ts";
+  RING_KINDS,
+  type RingKind,
+} from "../../src/testing/mod.ts";
+import type { Virtqueue } from "../../src/virtqueue/mod.ts";
 
 /** Bytes of a header. */
 export const HEADER = 12;
@@ -85,6 +86,8 @@ export class FakePort implements Port {
 
 /** How a {@linkcode Rig} is set up. */
 export interface RigOptions extends NetDriverOptions {
+  /** The kind of the rings. */
+  kind?: RingKind;
   /** Entries of each ring. */
   size?: number;
   /** Bytes that a frame is expected to have. */
@@ -95,54 +98,73 @@ export interface RigOptions extends NetDriverOptions {
 
 /** Receive and Transmit, rings and driver. */
 export class Rig implements Disposable {
-  readonly memory = DriverMemory.shared(16 << 20);
+  readonly fake: FakeDriver;
   readonly port = new FakePort();
   readonly counters: Float64Array = new Counters(1).pair(0);
   readonly receive: Receive;
   readonly transmit: Transmit;
-  readonly receiveQueue: SplitVirtqueue;
-  readonly transmitQueue: SplitVirtqueue;
   readonly driver: NetDriver;
 
   constructor(options: RigOptions = {}) {
-    const memory = this.memory.guestMemory();
-    const services: DataPlaneServices = {
-      memory,
-      uring: null,
-      watch: () => {},
-      unwatch: () => {},
-    };
-    this.receive = new Receive(services, this.port, null, this.counters);
-    this.transmit = new Transmit(this.port, null, this.counters);
+    const transmit = new Transmit(this.port, null, this.counters);
+    let receive: Receive | null = null;
+    const { size: queueSize = 64, kind } = options;
+    this.fake = FakeDriver.over((services) => {
+      receive = new Receive(services, this.port, null, this.counters);
+      return sides(receive, transmit);
+    }, { queueCount: 2, queueSize, eventIndex: false, ...(kind && { kind }) });
+    this.receive = receive!;
+    this.transmit = transmit;
     this.receive.mergeable = options.mergeable ?? false;
     this.receive.expect(options.expect ?? 1518);
     this.transmit.allowed = options.allowed ?? 0;
-    const { size = 64 } = options;
-    const ring = () => new SplitDriver(this.memory, size, { indirect: true });
-    const [rx, tx] = [ring(), ring()];
-    this.receiveQueue = SplitVirtqueue.open(rx.config(0), memory);
-    this.transmitQueue = SplitVirtqueue.open(tx.config(1), memory);
-    const turn = () => Promise.resolve(this.turn());
-    const port = {
-      kickReceive: () => {},
-      kickTransmit: () => {},
-      calledReceive: turn,
-      calledTransmit: turn,
-    };
-    this.driver = new NetDriver(this.memory, rx, tx, port, options);
+    const { memory, rings } = this.fake;
+    this.driver = new NetDriver(memory, rings[0]!, rings[1]!, options);
+  }
+
+  /** The ring of receive buffers. */
+  get receiveQueue(): Virtqueue {
+    return this.fake.rings[0]!.queue;
+  }
+
+  /** The ring of frames to send. */
+  get transmitQueue(): Virtqueue {
+    return this.fake.rings[1]!.queue;
   }
 
   /** Receives and sends what there is. */
   turn(): void {
     this.receive.drain(this.receiveQueue);
     this.transmit.drain(this.transmitQueue);
-    this.receiveQueue.flush();
-    this.transmitQueue.flush();
+    for (const ring of this.fake.rings) ring.flush();
   }
 
   [Symbol.dispose](): void {
-    this.receive[Symbol.dispose]();
-    this.transmit[Symbol.dispose]();
-    this.memory[Symbol.dispose]();
+    this.fake[Symbol.dispose]();
   }
+}
+
+/** Registers a test for each kind of ring, with what opens a rig on it. */
+export function eachKind(
+  name: string,
+  fn: (open: (options?: RigOptions) => Rig) => void,
+): void {
+  for (const kind of RING_KINDS) {
+    Deno.test(
+      `${name} (${kind.name})`,
+      () => fn((options) => new Rig({ kind, ...options })),
+    );
+  }
+}
+
+/** The data side of a pair. */
+function sides(receive: Receive, transmit: Transmit): DataDevice {
+  return {
+    drain: (queue) =>
+      queue.index === 0 ? receive.drain(queue) : transmit.drain(queue),
+    [Symbol.dispose]() {
+      receive[Symbol.dispose]();
+      transmit[Symbol.dispose]();
+    },
+  };
 }

@@ -16,10 +16,14 @@ import {
 } from "../../devices/net/protocol.ts";
 import { completeOptions } from "../../src/device/mod.ts";
 import { UsageError } from "../../src/errors.ts";
-import type { NetDriver } from "../../src/testing/net_driver.ts";
+import {
+  type GivenOptions,
+  type NetDriver,
+  RING_KINDS,
+  type RingKind,
+} from "../../src/testing/mod.ts";
 import { hasProgram, requirement } from "../support/require.ts";
-import type { Given } from "./harness.ts";
-import { NetHarness } from "./net_harness.ts";
+import { Card, type CardOptions } from "./card.ts";
 import { frameOf } from "./net_rig.ts";
 
 const GROUP = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
@@ -40,8 +44,32 @@ function mac(last: number): number[] {
   return [0x52, 0x54, 0, 0, 0, last];
 }
 
-function loopback(given: Given = {}, options = {}): Promise<NetHarness> {
-  return NetHarness.open({ backend: "loopback", ...given }, options);
+/** How a test opens its cards. */
+interface Opener {
+  /** A card whose frames come back. */
+  loopback(given?: GivenOptions, options?: CardOptions): Promise<Card>;
+  /** So many cards on one segment. */
+  segment(count: number, given?: GivenOptions): Promise<Card[]>;
+}
+
+/** Registers a test for each kind of ring. */
+function each(
+  name: string,
+  fn: (opener: Opener) => Promise<void>,
+  ignore = false,
+): void {
+  for (const kind of RING_KINDS) {
+    const opener: Opener = {
+      loopback: (given = {}, options = {}) =>
+        Card.open({ backend: "loopback", ...given }, { kind, ...options }),
+      segment: (count, given = {}) => openSegment(kind, count, given),
+    };
+    Deno.test({
+      name: `${name} (${kind.name})`,
+      ignore,
+      fn: () => fn(opener),
+    });
+  }
 }
 
 /** Everything that a driver has received. */
@@ -55,23 +83,26 @@ function all(driver: NetDriver): Uint8Array[] {
 for (const mergeable of [true, false]) {
   const features = mergeable ? -1n : ~VIRTIO_NET_F_MRG_RXBUF;
 
-  Deno.test(`loopback: frames come back swapped (mergeable: ${mergeable})`, async () => {
-    await using h = await loopback({}, { features });
-    h.driver.post();
-    for (let size = 14; size < 2037; size += 61) {
-      const frame = ethernet(mac(1), mac(2), size);
-      await h.driver.send(frame);
-      const { frame: back, header } = await h.driver.next();
-      assertEquals([...back.subarray(0, 12)], [...mac(2), ...mac(1)]);
-      assertEquals(back.subarray(12), frame.subarray(12));
-      assertEquals([...header], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+  each(
+    `loopback: frames come back swapped (mergeable: ${mergeable})`,
+    async ({ loopback }) => {
+      await using h = await loopback({}, { features });
       h.driver.post();
-    }
-  });
+      for (let size = 14; size < 2037; size += 61) {
+        const frame = ethernet(mac(1), mac(2), size);
+        await h.driver.send(frame);
+        const { frame: back, header } = await h.driver.next();
+        assertEquals([...back.subarray(0, 12)], [...mac(2), ...mac(1)]);
+        assertEquals(back.subarray(12), frame.subarray(12));
+        assertEquals([...header], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+        h.driver.post();
+      }
+    },
+  );
 }
 
-Deno.test("loopback: no buffers, no loss", async () => {
-  await using h = await loopback({}, { size: 1024 });
+each("loopback: no buffers, no loss", async ({ loopback }) => {
+  await using h = await loopback({}, { queueSize: 1024 });
   const frames = Array.from({ length: 400 }, (_, i) => frameOf(60 + i, i));
   for (const frame of frames) h.driver.stage(frame);
   h.driver.publishFrames();
@@ -88,43 +119,49 @@ Deno.test("loopback: no buffers, no loss", async () => {
   assertEquals(h.driver.takeSent(), 400);
 });
 
-Deno.test("loopback: a host without room holds the driver up, in order", async () => {
-  await using h = await loopback({}, { size: 1024 });
-  // A frame of more than two slots of 2048 bytes, 500 of them: a full host.
-  const frames = Array.from({ length: 500 }, (_, i) => frameOf(5000, i));
-  for (const frame of frames) h.driver.stage(frame);
-  h.driver.publishFrames();
-  h.settle();
-  assertGreater(frames.length, h.driver.takeSent());
-  let got = 0;
-  while (got < frames.length) {
-    h.driver.post();
+each(
+  "loopback: a host without room holds the driver up, in order",
+  async ({ loopback }) => {
+    await using h = await loopback({}, { queueSize: 1024 });
+    // A frame of more than two slots of 2048 bytes, 500 of them: a full host.
+    const frames = Array.from({ length: 500 }, (_, i) => frameOf(5000, i));
+    for (const frame of frames) h.driver.stage(frame);
+    h.driver.publishFrames();
     h.settle();
-    for (let back; (back = h.driver.take()) !== null; got++) {
-      assertEquals(back.frame[100], frames[got]![100]);
-      assertEquals(back.frame.length, 5000);
+    assertGreater(frames.length, h.driver.takeSent());
+    let got = 0;
+    while (got < frames.length) {
+      h.driver.post();
+      h.settle();
+      for (let back; (back = h.driver.take()) !== null; got++) {
+        assertEquals(back.frame[100], frames[got]![100]);
+        assertEquals(back.frame.length, 5000);
+      }
     }
-  }
-  h.driver.takeSent();
-  assertEquals(h.driver.sentCount, 500);
-});
+    h.driver.takeSent();
+    assertEquals(h.driver.sentCount, 500);
+  },
+);
 
-Deno.test("a disabled pair swallows what is sent, and receives nothing", async () => {
-  await using h = await loopback();
-  h.driver.post();
-  h.enablePair(0, false);
-  for (let i = 0; i < 3; i++) h.driver.stage(frameOf(60));
-  h.driver.publishFrames();
-  h.settle();
-  assertEquals(h.driver.takeSent(), 3);
-  h.enablePair(0, true);
-  h.settle();
-  assertEquals(all(h.driver), []);
-  await h.driver.send(frameOf(61));
-  assertEquals((await h.driver.next()).frame.length, 61);
-});
+each(
+  "a disabled pair swallows what is sent, and receives nothing",
+  async ({ loopback }) => {
+    await using h = await loopback();
+    h.driver.post();
+    h.enablePair(0, false);
+    for (let i = 0; i < 3; i++) h.driver.stage(frameOf(60));
+    h.driver.publishFrames();
+    h.settle();
+    assertEquals(h.driver.takeSent(), 3);
+    h.enablePair(0, true);
+    h.settle();
+    assertEquals(all(h.driver), []);
+    await h.driver.send(frameOf(61));
+    assertEquals((await h.driver.next()).frame.length, 61);
+  },
+);
 
-Deno.test("a pair that was stopped goes on where it was", async () => {
+each("a pair that was stopped goes on where it was", async ({ loopback }) => {
   await using h = await loopback();
   h.driver.post();
   for (let i = 0; i < 5; i++) {
@@ -134,10 +171,10 @@ Deno.test("a pair that was stopped goes on where it was", async () => {
   }
 });
 
-Deno.test("two pairs keep to themselves", async () => {
+each("two pairs keep to themselves", async ({ loopback }) => {
   await using h = await loopback({ "queue-pairs": 2 });
-  assert((h.device.features & VIRTIO_NET_F_MQ) !== 0n);
-  assertEquals([h.device.queueCount, h.device.ringsTogether], [4, 2]);
+  assert((h.fake.device.features & VIRTIO_NET_F_MQ) !== 0n);
+  assertEquals([h.fake.device.queueCount, h.fake.device.ringsTogether], [4, 2]);
   h.enablePair(1, true);
   for (const driver of h.drivers) driver.post();
   await h.drivers[0]!.send(frameOf(70));
@@ -147,23 +184,26 @@ Deno.test("two pairs keep to themselves", async () => {
   assertEquals(all(h.drivers[1]!).map(({ length }) => length), [71]);
 });
 
-Deno.test("the configuration tells address, link, pairs and MTU", async () => {
-  await using h = await loopback({
-    mac: "52-54-00-ab-cd-ef",
-    mtu: 9000,
-    "queue-pairs": 3,
-  });
-  const { config } = h.device;
-  assertEquals(
-    [...config.bytes],
-    [0x52, 0x54, 0, 0xab, 0xcd, 0xef, 1, 0, 3, 0, 0x28, 0x23],
-  );
-  await h.device.setMtu!(1400);
-  assertEquals(config.view.getUint16(10, true), 1400);
-});
+each(
+  "the configuration tells address, link, pairs and MTU",
+  async ({ loopback }) => {
+    await using h = await loopback({
+      mac: "52-54-00-ab-cd-ef",
+      mtu: 9000,
+      "queue-pairs": 3,
+    });
+    const { config } = h.fake.device;
+    assertEquals(
+      [...config.bytes],
+      [0x52, 0x54, 0, 0xab, 0xcd, 0xef, 1, 0, 3, 0, 0x28, 0x23],
+    );
+    await h.fake.device.setMtu!(1400);
+    assertEquals(config.view.getUint16(10, true), 1400);
+  },
+);
 
 Deno.test("options that make no sense are refused", async () => {
-  const cases: [given: Given, words: string][] = [
+  const cases: [given: GivenOptions, words: string][] = [
     [{}, "There is no interface to serve"],
     [{ ifname: "a", "tap-fd": "3" }, "leave one of them out"],
     [{ "tap-fd": "x" }, '--tap-fd is "x"'],
@@ -185,19 +225,16 @@ Deno.test("options that make no sense are refused", async () => {
   }
 });
 
-/** So many cards on one segment. */
-async function segment(
+async function openSegment(
+  kind: RingKind,
   count: number,
-  given: Given = {},
-): Promise<NetHarness[]> {
-  const name = crypto.randomUUID();
-  const cards: NetHarness[] = [];
+  given: GivenOptions,
+): Promise<Card[]> {
+  const segment = crypto.randomUUID();
+  const cards: Card[] = [];
   for (let i = 0; i < count; i++) {
-    const card = await NetHarness.open({
-      backend: "switch",
-      segment: name,
-      ...given,
-    });
+    const all = { backend: "switch", segment, ...given };
+    const card = await Card.open(all, { kind });
     card.driver.post();
     cards.push(card);
   }
@@ -206,11 +243,11 @@ async function segment(
   return cards;
 }
 
-async function close(cards: readonly NetHarness[]): Promise<void> {
+async function close(cards: readonly Card[]): Promise<void> {
   for (const card of cards) await card[Symbol.asyncDispose]();
 }
 
-function send(card: NetHarness, frame: Uint8Array): void {
+function send(card: Card, frame: Uint8Array): void {
   card.driver.stage(frame);
   card.driver.publishFrames();
   card.settle();
@@ -218,39 +255,42 @@ function send(card: NetHarness, frame: Uint8Array): void {
 }
 
 /** What each card has received since it was asked last. */
-function heard(cards: readonly NetHarness[]): string[] {
+function heard(cards: readonly Card[]): string[] {
   return cards.map((card) => {
     card.settle();
     return all(card.driver).map((frame) => `${frame[5]}<${frame[11]}`).join();
   });
 }
 
-Deno.test("switch: unknown and group addresses go everywhere, known ones there", async () => {
-  const cards = await segment(3);
-  const [a, b, c] = cards as [NetHarness, NetHarness, NetHarness];
-  send(a, ethernet(mac(2), mac(1)));
-  assertEquals(heard(cards), ["", "2<1", "2<1"]);
-  send(b, ethernet(mac(1), mac(2)));
-  assertEquals(heard(cards), ["1<2", "", ""]);
-  send(a, ethernet(mac(2), mac(1)));
-  assertEquals(heard(cards), ["", "2<1", ""]);
-  send(c, ethernet(GROUP, mac(3)));
-  assertEquals(heard(cards), ["255<3", "255<3", ""]);
-  // To an address of its own port, and from a group: nobody hears it.
-  send(a, ethernet(mac(1), mac(1)));
-  send(a, ethernet(mac(2), GROUP));
-  assertEquals(heard(cards), ["", "", ""]);
-  // An address that moves.
-  send(c, ethernet(GROUP, mac(2)));
-  heard(cards);
-  send(a, ethernet(mac(2), mac(1)));
-  assertEquals(heard(cards), ["", "", "2<1"]);
-  await close(cards);
-});
+each(
+  "switch: unknown and group addresses go everywhere, known ones there",
+  async ({ segment }) => {
+    const cards = await segment(3);
+    const [a, b, c] = cards as [Card, Card, Card];
+    send(a, ethernet(mac(2), mac(1)));
+    assertEquals(heard(cards), ["", "2<1", "2<1"]);
+    send(b, ethernet(mac(1), mac(2)));
+    assertEquals(heard(cards), ["1<2", "", ""]);
+    send(a, ethernet(mac(2), mac(1)));
+    assertEquals(heard(cards), ["", "2<1", ""]);
+    send(c, ethernet(GROUP, mac(3)));
+    assertEquals(heard(cards), ["255<3", "255<3", ""]);
+    // To an address of its own port, and from a group: nobody hears it.
+    send(a, ethernet(mac(1), mac(1)));
+    send(a, ethernet(mac(2), GROUP));
+    assertEquals(heard(cards), ["", "", ""]);
+    // An address that moves.
+    send(c, ethernet(GROUP, mac(2)));
+    heard(cards);
+    send(a, ethernet(mac(2), mac(1)));
+    assertEquals(heard(cards), ["", "", "2<1"]);
+    await close(cards);
+  },
+);
 
-Deno.test("switch: frames of all sizes, whole and in order", async () => {
+each("switch: frames of all sizes, whole and in order", async ({ segment }) => {
   const cards = await segment(2);
-  const [a, b] = cards as [NetHarness, NetHarness];
+  const [a, b] = cards as [Card, Card];
   const sizes: number[] = [];
   for (let size = 14; size < 70_000; size = Math.ceil(size * 1.3)) {
     if (size <= 65553) sizes.push(size);
@@ -267,88 +307,108 @@ Deno.test("switch: frames of all sizes, whole and in order", async () => {
   await close(cards);
 });
 
-Deno.test("switch: a port that is full loses frames, and holds up nobody", async () => {
-  const cards = await segment(3);
-  const [a, b, c] = cards as [NetHarness, NetHarness, NetHarness];
-  send(b, ethernet(GROUP, mac(2)));
-  heard(cards);
-  for (let i = 0; i < 2000; i++) {
-    send(a, ethernet(mac(2), mac(1), 60 + i % 1000));
-    if (i % 100 === 0) {
-      send(a, ethernet(GROUP, mac(1)));
-      c.settle();
-      assertEquals(all(c.driver).length, 1);
+each(
+  "switch: a port that is full loses frames, and holds up nobody",
+  async ({ segment }) => {
+    const cards = await segment(3);
+    const [a, b, c] = cards as [Card, Card, Card];
+    send(b, ethernet(GROUP, mac(2)));
+    heard(cards);
+    for (let i = 0; i < 2000; i++) {
+      send(a, ethernet(mac(2), mac(1), 60 + i % 1000));
+      if (i % 100 === 0) {
+        send(a, ethernet(GROUP, mac(1)));
+        c.settle();
+        assertEquals(all(c.driver).length, 1);
+      }
     }
-  }
-  b.settle();
-  let got = 0;
-  for (let more = all(b.driver); more.length > 0; more = all(b.driver)) {
-    got += more.length;
     b.settle();
-  }
-  assertEquals(got, 1024);
-  await close(cards);
-});
+    let got = 0;
+    for (let more = all(b.driver); more.length > 0; more = all(b.driver)) {
+      got += more.length;
+      b.settle();
+    }
+    assertEquals(got, 1024);
+    await close(cards);
+  },
+);
 
-Deno.test("switch: who leaves is not sent to, and who comes is heard", async () => {
-  const cards = await segment(2);
-  const [a, b] = cards as [NetHarness, NetHarness];
-  send(b, ethernet(GROUP, mac(2)));
-  assertEquals(heard([a]), ["255<2"]);
-  await b[Symbol.asyncDispose]();
-  send(a, ethernet(mac(2), mac(1)));
-  assertEquals(heard([a]), [""]);
-  await a[Symbol.asyncDispose]();
-});
+each(
+  "switch: who leaves is not sent to, and who comes is heard",
+  async ({ segment }) => {
+    const cards = await segment(2);
+    const [a, b] = cards as [Card, Card];
+    send(b, ethernet(GROUP, mac(2)));
+    assertEquals(heard([a]), ["255<2"]);
+    await b[Symbol.asyncDispose]();
+    send(a, ethernet(mac(2), mac(1)));
+    assertEquals(heard([a]), [""]);
+    await a[Symbol.asyncDispose]();
+  },
+);
 
-Deno.test("switch: a disabled card hears nothing, not even later", async () => {
-  const cards = await segment(2);
-  const [a, b] = cards as [NetHarness, NetHarness];
-  send(a, ethernet(GROUP, mac(1)));
-  b.enablePair(0, false);
-  send(a, ethernet(GROUP, mac(1)));
-  b.enablePair(0, true);
-  assertEquals(heard(cards), ["", ""]);
-  send(a, ethernet(GROUP, mac(1)));
-  assertEquals(heard(cards), ["", "255<1"]);
-  await close(cards);
-});
+each(
+  "switch: a disabled card hears nothing, not even later",
+  async ({ segment }) => {
+    const cards = await segment(2);
+    const [a, b] = cards as [Card, Card];
+    send(a, ethernet(GROUP, mac(1)));
+    b.enablePair(0, false);
+    send(a, ethernet(GROUP, mac(1)));
+    b.enablePair(0, true);
+    assertEquals(heard(cards), ["", ""]);
+    send(a, ethernet(GROUP, mac(1)));
+    assertEquals(heard(cards), ["", "255<1"]);
+    await close(cards);
+  },
+);
 
-Deno.test("switch: pairs talk to pairs, and to the first where one is off", async () => {
-  const cards = await segment(2, { "queue-pairs": 2 });
-  const [a, b] = cards as [NetHarness, NetHarness];
-  a.enablePair(1, true);
-  b.drivers[1]!.post();
-  const frame = ethernet(GROUP, mac(1));
-  a.drivers[1]!.stage(frame);
-  a.drivers[1]!.publishFrames();
-  a.settle();
-  b.settle();
-  assertEquals(b.drivers.map((d) => all(d).length), [1, 0]);
-  b.enablePair(1, true);
-  a.drivers[1]!.stage(frame);
-  a.drivers[1]!.publishFrames();
-  a.settle();
-  b.settle();
-  assertEquals(b.drivers.map((d) => all(d).length), [0, 1]);
-  await close(cards);
-});
+each(
+  "switch: pairs talk to pairs, and to the first where one is off",
+  async ({ segment }) => {
+    const cards = await segment(2, { "queue-pairs": 2 });
+    const [a, b] = cards as [Card, Card];
+    a.enablePair(1, true);
+    b.drivers[1]!.post();
+    const frame = ethernet(GROUP, mac(1));
+    a.drivers[1]!.stage(frame);
+    a.drivers[1]!.publishFrames();
+    a.settle();
+    b.settle();
+    assertEquals(b.drivers.map((d) => all(d).length), [1, 0]);
+    b.enablePair(1, true);
+    a.drivers[1]!.stage(frame);
+    a.drivers[1]!.publishFrames();
+    a.settle();
+    b.settle();
+    assertEquals(b.drivers.map((d) => all(d).length), [0, 1]);
+    await close(cards);
+  },
+);
 
-Deno.test("switch: SEND_RARP tells the others where a guest is now", async () => {
-  const cards = await segment(3);
-  const [a, b, c] = cards as [NetHarness, NetHarness, NetHarness];
-  send(b, ethernet(GROUP, mac(9)));
-  heard(cards);
-  await c.device.announce!(Uint8Array.from(mac(9)));
-  a.settle();
-  const [frame] = all(a.driver);
-  assertEquals([...frame!.subarray(0, 14)], [...GROUP, ...mac(9), 0x80, 0x35]);
-  assertEquals(frame!.length, 60);
-  heard(cards);
-  send(a, ethernet(mac(9), mac(1)));
-  assertEquals(heard(cards), ["", "", "9<1"]);
-  await close(cards);
-});
+each(
+  "switch: SEND_RARP tells the others where a guest is now",
+  async ({ segment }) => {
+    const cards = await segment(3);
+    const [a, b, c] = cards as [Card, Card, Card];
+    send(b, ethernet(GROUP, mac(9)));
+    heard(cards);
+    await c.fake.device.announce!(Uint8Array.from(mac(9)));
+    a.settle();
+    const [frame] = all(a.driver);
+    assertEquals([...frame!.subarray(0, 14)], [
+      ...GROUP,
+      ...mac(9),
+      0x80,
+      0x35,
+    ]);
+    assertEquals(frame!.length, 60);
+    heard(cards);
+    send(a, ethernet(mac(9), mac(1)));
+    assertEquals(heard(cards), ["", "", "9<1"]);
+    await close(cards);
+  },
+);
 
 const hasTshark = requirement("tshark", () => hasProgram("tshark"));
 
@@ -368,10 +428,9 @@ async function dissect(path: string): Promise<string[]> {
     .map((line) => line.split("\t").join(" "));
 }
 
-Deno.test({
-  name: "a capture has every frame, in both directions, cut where asked for",
-  ignore: !hasTshark,
-  async fn() {
+each(
+  "a capture has every frame, in both directions, cut where asked for",
+  async ({ loopback }) => {
     const directory = await Deno.makeTempDir();
     const pcap = `${directory}/net.pcapng`;
     try {
@@ -409,4 +468,5 @@ Deno.test({
       await Deno.remove(directory, { recursive: true });
     }
   },
-});
+  !hasTshark,
+);

@@ -7,12 +7,8 @@
  * @module
  */
 import { rng } from "../../devices/rng/mod.ts";
-import {
-  AVAIL_RING,
-  RING_INDEX,
-  USED_RING_WORD,
-} from "../../src/virtqueue/layout.ts";
-import { type Given, Harness } from "./harness.ts";
+import { FakeDriver, type GivenOptions } from "../../src/testing/mod.ts";
+import { HotRing } from "./hot_ring.ts";
 import { measureRounds } from "./rounds.ts";
 
 const DEPTH = 64;
@@ -21,7 +17,7 @@ const REQUEST_SIZE = 64;
 const WARM_UP = 400_000;
 const MEASURED = 1_000_000;
 
-const VARIANTS: Record<string, Given> = {
+const VARIANTS: Record<string, GivenOptions> = {
   kernel: {},
   file: { source: "/dev/zero" },
   budget: { "max-bytes": 2 ** 40, "period": 1000 },
@@ -29,81 +25,60 @@ const VARIANTS: Record<string, Given> = {
 
 /** The driver: requests of one segment, and every fourth of two. */
 class Load {
-  readonly #h: Harness;
-  readonly #avail: Uint16Array;
-  readonly #used: Uint16Array;
-  readonly #usedElements: Uint32Array;
-  #availIndex = 0;
-  #usedIndex = 0;
+  readonly #fake: FakeDriver;
+  readonly #ring: HotRing;
 
-  constructor(h: Harness) {
-    this.#h = h;
-    const words = (address: number, count: number) => {
-      const [view, at] = h.memory.view(address);
-      return new Uint16Array(view.buffer, view.byteOffset + at, count);
-    };
-    this.#avail = words(h.ring.driverArea, RING_SIZE + 3);
-    this.#used = words(h.ring.deviceArea, 4 * RING_SIZE + 3);
-    const { buffer, byteOffset } = this.#used;
-    const elements = 2 * RING_SIZE + 1;
-    this.#usedElements = new Uint32Array(buffer, byteOffset, elements);
-    for (let i = 0; i < DEPTH; i++) this.#layOut(i);
+  constructor(fake: FakeDriver) {
+    this.#fake = fake;
+    this.#ring = new HotRing(fake.memory, fake.rings[0]!, 2);
+    for (let i = 0; i < DEPTH; i++) {
+      const sizes = i % 4 === 0 ? [REQUEST_SIZE - 4, 4] : [REQUEST_SIZE];
+      const address = fake.memory.allocate(REQUEST_SIZE);
+      const pieces = sizes.map((size, n) => ({
+        address: address + n * (REQUEST_SIZE - 4),
+        size,
+        writable: true,
+      }));
+      this.#ring.layOut(i, pieces);
+      this.#ring.post(i);
+    }
+    this.#ring.publish();
   }
 
   /** Serves `count` requests. */
   run(count: number): void {
-    const h = this.#h;
+    const { data } = this.#fake;
+    const { queue } = this.#fake.rings[0]!;
     let done = 0;
     while (done < count) {
-      h.data.drain(h.queue);
-      h.queue.flush();
+      data.drain(queue);
+      queue.flush();
       done += this.#turn();
     }
   }
 
-  #layOut(i: number): void {
-    const { memory, ring } = this.#h;
-    const sizes = i % 4 === 0 ? [REQUEST_SIZE - 4, 4] : [REQUEST_SIZE];
-    for (const [n, size] of sizes.entries()) {
-      const last = n === sizes.length - 1;
-      const flags = 2 | (last ? 0 : 1);
-      const address = memory.allocate(size);
-      const next = 2 * i + n + 1;
-      ring.rawDescriptor(2 * i + n, { address, size, flags, next });
-    }
-    this.#post(i);
-  }
-
-  #post(i: number): void {
-    this.#avail[AVAIL_RING + this.#availIndex % RING_SIZE] = 2 * i;
-    this.#availIndex = (this.#availIndex + 1) & 0xffff;
-    Atomics.store(this.#avail, RING_INDEX, this.#availIndex);
-  }
-
   /** Takes back what is there, and makes it available again. */
   #turn(): number {
-    const index = Atomics.load(this.#used, RING_INDEX);
+    const ring = this.#ring;
     let count = 0;
-    while (this.#usedIndex !== index) {
-      const element = USED_RING_WORD + 2 * (this.#usedIndex % RING_SIZE);
-      this.#usedIndex = (this.#usedIndex + 1) & 0xffff;
-      const i = this.#usedElements[element]! / 2;
-      if (this.#usedElements[element + 1] !== REQUEST_SIZE) {
+    for (let i = ring.take(); i >= 0; i = ring.take()) {
+      if (ring.written !== REQUEST_SIZE) {
         throw new Error(`Request ${i} is short`);
       }
-      this.#post(i);
+      ring.post(i);
       count++;
     }
+    ring.publish();
     return count;
   }
 }
 
 if (import.meta.main) {
   const variant = Deno.args[0]!;
-  await using h = await Harness.open(rng, VARIANTS[variant]!, {
-    size: RING_SIZE,
+  await using fake = await FakeDriver.open(rng, VARIANTS[variant]!, {
+    queueSize: RING_SIZE,
   });
-  const load = new Load(h);
+  const load = new Load(fake);
   load.run(WARM_UP);
   measureRounds(variant, MEASURED, () => load.run(MEASURED));
 }

@@ -39,7 +39,8 @@ async function written(
   segments: readonly DriverSegment[],
 ): Promise<number> {
   const request = rng.driver.ask(segments);
-  return await withDeadline(rng.driver.answer(request), PATIENCE_MS);
+  const { requests } = rng.driver;
+  return (await withDeadline(requests.answer(request), PATIENCE_MS)).written;
 }
 
 const CASES: readonly Case[] = [
@@ -77,7 +78,10 @@ const CASES: readonly Case[] = [
         { length: count },
         () => rng.driver.ask([all]),
       );
-      await withDeadline(rng.driver.answer(requests.at(-1)!), PATIENCE_MS);
+      await withDeadline(
+        rng.driver.requests.answer(requests.at(-1)!),
+        PATIENCE_MS,
+      );
       assert(requests.every(({ written }) => written === SHARE));
     },
   },
@@ -196,10 +200,10 @@ for (const plane of PLANES) {
     {
       using rng = await Entropy.open(several.socketPath("rng"));
       const requests = [0, 1, 2, 3].map(() => rng.driver.ask([64]));
-      assertEquals(await rng.driver.answer(requests[0]!), 64);
-      assertEquals(await rng.driver.answer(requests[1]!), 36);
+      await rng.driver.requests.answer(requests[0]!);
+      await rng.driver.requests.answer(requests[1]!);
       assertEquals(await rng.stop(), 2);
-      rng.driver.collect();
+      rng.driver.requests.collect();
       assertEquals(requests.map(({ written }) => written), [64, 36, -1, -1]);
       await rng.connection.start(0, 2);
       assertEquals(await rng.stop(), 2);
@@ -216,7 +220,7 @@ for (const plane of PLANES) {
       using rng = await Entropy.open(several.socketPath("rng"));
       const requests = Array.from({ length: 60 }, () => rng.driver.ask([64]));
       const start = performance.now();
-      const last = rng.driver.answer(requests.at(-1)!);
+      const last = rng.driver.requests.answer(requests.at(-1)!);
       await withDeadline(last, PATIENCE_MS);
       const periods = Math.floor((performance.now() - start) / 2) + 2;
       const sizes = requests.map(({ written }) => written);
@@ -244,9 +248,9 @@ for (const plane of PLANES) {
       await rng.connection.start(0, 0);
       using writer = Deno.openSync(fifo, { write: true });
       writer.writeSync(Uint8Array.of(1, 2, 3));
-      const answer = rng.driver.answer(request);
-      assertEquals(await withDeadline(answer, PATIENCE_MS), 3);
-      assertEquals(rng.driver.read(request), Uint8Array.of(1, 2, 3));
+      const answer = rng.driver.requests.answer(request);
+      assertEquals((await withDeadline(answer, PATIENCE_MS)).written, 3);
+      assertEquals(request.bytes(), Uint8Array.of(1, 2, 3));
       rng.driver.ask([8]);
       await ends(backEnd);
     }

@@ -163,7 +163,7 @@ const HOSTILE: readonly Hostility[] = [
         while (port.ring.freeCount > 0) rng.driver.ask([huge]);
         for (let i = 0; i < 100; i++) port.kick();
         await others();
-        rng.driver.collect();
+        rng.driver.requests.collect();
       }
     },
   },
