@@ -129,6 +129,7 @@ export class Session {
 
   async #answer(message: Message): Promise<void> {
     const row = handlerOf(message.request);
+    const asked = this.#mustAck(message);
     let reply: Uint8Array | ReplyWithFd | void;
     try {
       if ((message.flags & VHOST_USER_REPLY_MASK) !== 0) {
@@ -144,7 +145,7 @@ export class Session {
     }
     if (row.reply === "own") {
       await this.#reply(message.request, reply!);
-    } else if (this.#mustAck(message)) {
+    } else if (asked || this.#mustAck(message)) {
       await this.#channel.send(message.request, REPLY_FLAGS, ACK);
     }
   }
@@ -184,8 +185,9 @@ export class Session {
   }
 
   /**
-   * Asked of the state after the request: SET_PROTOCOL_FEATURES that brings
-   * REPLY_ACK is itself acknowledged, as rust-vmm and crosvm expect.
+   * Asked of the state before the request and after it: SET_PROTOCOL_FEATURES
+   * that brings REPLY_ACK is itself acknowledged, as rust-vmm and crosvm expect,
+   * and so is one that takes it away, whose sender still waits for an answer.
    */
   #mustAck({ flags }: Message): boolean {
     return (flags & VHOST_USER_NEED_REPLY_MASK) !== 0 &&

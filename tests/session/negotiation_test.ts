@@ -125,6 +125,16 @@ stageTest(
 );
 
 stageTest(
+  "[C55] SET_PROTOCOL_FEATURES that takes REPLY_ACK away is the last one that is acknowledged",
+  async ({ frontend }) => {
+    await frontend.setProtocolFeatures(REPLY_ACK);
+    await frontend.setProtocolFeatures(0n);
+    await frontend.send(VHOST_USER.SET_OWNER, undefined, [], NEED_REPLY);
+    assertEquals(await frontend.getFeatures(), VERSION_1 | 1n << 30n);
+  },
+);
+
+stageTest(
   "[C55] with REPLY_ACK exactly the messages that ask are acknowledged",
   async (stage) => {
     const { frontend } = stage;
