@@ -157,12 +157,19 @@ export class BlockLoad implements Load {
     const flush = sum(({ work }) => work.counts[FLUSH]!);
     const errors = sum(({ work }) => work.errors);
     const checks = this.#queues.some(({ pattern }) => pattern !== null);
+    const mismatches = sum(({ pattern }) => pattern?.mismatches ?? 0);
     const checked = sum(({ pattern }) => pattern?.checked ?? 0);
     return {
       ...pumped,
-      counts: { read, write, flush, ...(checks ? { checked } : {}) },
+      counts: {
+        read,
+        write,
+        flush,
+        ...(checks ? { checked, mismatches } : {}),
+      },
       requests: read + write + flush + errors,
       errors,
+      failures: errors + mismatches,
       bytes: (read + write) * this.#size,
       latency: this.#histogram,
       complaints: this.#complaints(),

@@ -14,6 +14,8 @@ export interface LoadResult extends PumpResult {
   readonly requests: number;
   /** Of those that came back with a failure; not in `counts`. */
   readonly errors: number;
+  /** What is wrong with the back-end: errors, and data that is not right. */
+  readonly failures: number;
   /** Payload of what came back well. */
   readonly bytes: number;
   /** From making a request to seeing its answer; null where none is made. */

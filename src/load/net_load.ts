@@ -134,6 +134,7 @@ export class NetLoad implements Load {
       counts: { sent, received, lost },
       requests: isSending ? sent : answered + errors,
       errors,
+      failures: errors,
       bytes: isSending
         ? sum(({ frames }) => frames.bytes)
         : sum(({ receive }) => receive.bytes),

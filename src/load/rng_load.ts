@@ -85,6 +85,7 @@ export class RngLoad implements Load {
       counts: { answered: work.count },
       requests: work.count + work.errors,
       errors: work.errors,
+      failures: work.errors,
       bytes: work.bytes,
       latency: histogram,
       complaints: work.errors === 0 ? [] : [
