@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { SystemError } from "../errors.ts";
 import { Prng } from "../testing/prng.ts";
 import { Frontend } from "../vhost_user/frontend.ts";
 import { CheckFailure, Skip } from "./check.ts";
@@ -34,16 +35,25 @@ export class CheckRun implements Disposable {
   }
 
   /** A connection on which nothing was said yet. */
-  connect(): Frontend {
-    const frontend = Frontend.connect(this.target.options.socketPath);
-    this.#opened.push(frontend);
-    return frontend;
+  async connect(): Promise<Frontend> {
+    const { socketPath } = this.target.options;
+    for (;;) {
+      try {
+        return this.own(Frontend.connect(socketPath));
+      } catch (error) {
+        // The queue of those that want to connect is full.
+        const full = error instanceof SystemError && error.code === "EAGAIN";
+        if (!full || this.#late()) throw error;
+        await turns(1);
+      }
+    }
   }
 
   /** A connection with memory and rings, as far as `options` want. */
   async guest(options: GuestOptions = {}): Promise<Guest> {
-    const guest = new Guest(this, options);
-    this.#opened.push(guest);
+    this.step = "connecting";
+    const frontend = await this.connect();
+    const guest = this.own(new Guest(this, frontend, options));
     await guest.setUp();
     return guest;
   }
@@ -81,6 +91,10 @@ export class CheckRun implements Disposable {
   /** Skips unless the rings are split: the check writes their fields itself. */
   needsSplit(): void {
     if (this.target.packed) this.skip("it is about split rings");
+  }
+
+  #late(): boolean {
+    return this.#ended || performance.now() > this.#deadline;
   }
 
   /** Waits until `done`; fails where `what` does not come in time. */

@@ -9,7 +9,7 @@ import type {
   DriverRegionSpec,
 } from "../testing/driver_memory.ts";
 import { DriverMemory } from "../testing/driver_memory.ts";
-import { Frontend } from "../vhost_user/frontend.ts";
+import type { Frontend } from "../vhost_user/frontend.ts";
 import { expect } from "./check.ts";
 import type { CheckRun } from "./check_run.ts";
 import { GuestRing, type RingSetup } from "./guest_ring.ts";
@@ -31,6 +31,8 @@ export interface GuestOptions extends RingSetup {
   readonly ringCount?: number;
   /** Whether the rings are started; true by default. */
   readonly start?: boolean;
+  /** Whether frames that come in are taken and forgotten; true by default. */
+  readonly receive?: boolean;
   /** Whether the memory is shared at once; true by default. */
   readonly share?: boolean;
 }
@@ -48,33 +50,33 @@ export class Guest implements Disposable {
   /** Its rings; filled by `setUp`. */
   readonly rings: GuestRing[] = [];
   /** What it asks the device to do. */
-  readonly workload: Workload;
+  workload: Workload;
   /** Negotiated virtio features. */
   features = 0n;
   /** Rings of the device, as it says. */
   queueCount = 1;
   readonly #options: GuestOptions;
 
-  /** Connects; `setUp` does the rest. */
-  constructor(run: CheckRun, options: GuestOptions) {
+  /** Speaks over `frontend`, which it leaves open; `setUp` does the rest. */
+  constructor(run: CheckRun, frontend: Frontend, options: GuestOptions) {
     this.run = run;
     this.#options = options;
-    this.frontend = Frontend.connect(run.target.options.socketPath);
-    try {
-      this.memory = DriverMemory.shared(options.memory ?? 8 * MIB);
-    } catch (error) {
-      this.frontend[Symbol.dispose]();
-      throw error;
-    }
+    this.frontend = frontend;
+    this.memory = DriverMemory.shared(options.memory ?? 8 * MIB);
     this.workload = workloadOf(this);
   }
 
-  /** Negotiates, shares the memory, lays the rings out and starts them. */
+  /**
+   * Negotiates, shares the memory, lays the rings out and starts them; again
+   * where the device was reset.
+   */
   async setUp(): Promise<void> {
     const { run } = this;
     const options = this.#options;
     run.step = "negotiating";
     await this.#negotiate(options);
+    for (const ring of this.rings.splice(0)) ring[Symbol.dispose]();
+    this.workload = workloadOf(this);
     const count = options.ringCount ?? this.workload.ringCount;
     for (let index = 0; index < count; index++) {
       this.rings.push(new GuestRing(this, index, options));
@@ -111,6 +113,11 @@ export class Guest implements Disposable {
     await this.frontend.setMemTable(
       regions.map((region) => ({ ...region, fd: region.fd! })),
     );
+  }
+
+  /** Whether frames that come in are taken and forgotten. */
+  get receives(): boolean {
+    return this.#options.receive ?? true;
   }
 
   /** The ring that the usual work goes through. */

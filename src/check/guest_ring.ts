@@ -102,7 +102,7 @@ export class GuestRing implements Disposable {
     };
   }
 
-  /** Tells the back-end of the ring, in the order of QEMU, and starts it. */
+  /** Tells the back-end of the ring, and starts it. */
   async start(options: StartOptions = {}): Promise<void> {
     const { frontend, run } = this.#guest;
     const { index } = this;
@@ -113,12 +113,12 @@ export class GuestRing implements Disposable {
     run.step = `SET_VRING_ADDR of ring ${index}`;
     await frontend.setVringAddr(this.addresses);
     await frontend.setVringErr(index, this.errFd.fd);
-    run.step = `SET_VRING_KICK of ring ${index}`;
-    const kick = options.kick ?? true;
-    await frontend.setVringKick(index, kick ? this.kickFd.fd : null);
     run.step = `SET_VRING_CALL of ring ${index}`;
     const call = options.call ?? true;
     await frontend.setVringCall(index, call ? this.callFd.fd : null);
+    run.step = `SET_VRING_KICK of ring ${index}`;
+    const kick = options.kick ?? true;
+    await frontend.setVringKick(index, kick ? this.kickFd.fd : null);
     if (options.enable ?? true) await this.enable(true);
   }
 
@@ -167,8 +167,9 @@ export class GuestRing implements Disposable {
 
   /** Waits for `head` to be given back: the bytes that were written. */
   async finish(head: number): Promise<number> {
-    const { run } = this.#guest;
+    const { run, workload } = this.#guest;
     await run.until(() => {
+      workload.pump?.();
       this.collect();
       return this.#done.has(head);
     }, `The request with head ${head} on ring ${this.index}`);
@@ -179,8 +180,9 @@ export class GuestRing implements Disposable {
 
   /** Waits for everything to be given back. */
   async finishAll(): Promise<void> {
-    const { run } = this.#guest;
+    const { run, workload } = this.#guest;
     await run.until(() => {
+      workload.pump?.();
       this.collect();
       return this.out.size === 0;
     }, `The rest of the requests on ring ${this.index}`);

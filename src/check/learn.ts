@@ -129,7 +129,7 @@ async function knowCard(run: CheckRun): Promise<void> {
     target.loopsBack = target.options.loopback;
     return;
   }
-  const guest = await run.guest();
+  const guest = await run.guest({ receive: false });
   const { memory } = guest;
   const receive = guest.rings[0]!;
   const address = memory.allocate(2048);

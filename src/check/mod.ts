@@ -12,7 +12,14 @@ export {
   Skip,
 } from "./check.ts";
 export { ALL_CHECKS } from "./all_checks.ts";
-export { type Outcome, runChecks, selectChecks, TIMEOUT_MS } from "./runner.ts";
+export {
+  BackEndGone,
+  type Outcome,
+  runChecks,
+  type RunHooks,
+  selectChecks,
+  TIMEOUT_MS,
+} from "./runner.ts";
 export { type CheckReport, hasFailed, reportOf } from "./report.ts";
 export { tapBailOut, tapHeader, tapOutcome } from "./tap.ts";
 export { type CheckOptions, type Facts, Target } from "./target.ts";

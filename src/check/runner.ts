@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { SystemError } from "../errors.ts";
+import { Frontend } from "../vhost_user/frontend.ts";
 import { ALL_CHECKS } from "./all_checks.ts";
 import { type Check, CheckFailure, type Level, Skip } from "./check.ts";
 import { CheckRun } from "./check_run.ts";
@@ -43,18 +45,56 @@ export function selectChecks(
   );
 }
 
+/** The back-end does not listen any more; what was left was not checked. */
+export class BackEndGone extends Error {
+  /** As of every error of this class. */
+  override readonly name = "BackEndGone";
+
+  /** It is so since check `id`. */
+  constructor(id: string) {
+    super(
+      `The back-end is gone since ${id}: start it again, and check the rest`,
+    );
+  }
+}
+
+/** What somebody else does during a run. */
+export interface RunHooks {
+  /** Starts the back-end again; where not given, a run ends when it is gone. */
+  revive?(): Promise<void>;
+}
+
 /**
  * Runs `checks` on the back-end of `options`; each outcome as it is there.
  *
  * @throws {SystemError} nobody listens at the socket
  * @throws {CheckFailure} the back-end can't even say what it is
+ * @throws {BackEndGone} it ended, and nobody started it again
  */
 export async function* runChecks(
   options: CheckOptions,
   checks: readonly Check[] = selectChecks(options),
+  hooks: RunHooks = {},
 ): AsyncGenerator<Outcome> {
   const target = await learn(options);
-  for (const check of checks) yield await runCheck(target, check);
+  for (const check of checks) {
+    const outcome = await runCheck(target, check);
+    yield outcome;
+    if (outcome.status !== "fail" || listens(options.socketPath)) continue;
+    if (hooks.revive === undefined) throw new BackEndGone(check.id);
+    await hooks.revive();
+  }
+}
+
+/** Whether somebody listens at `socketPath`. */
+function listens(socketPath: string): boolean {
+  try {
+    Frontend.connect(socketPath)[Symbol.dispose]();
+    return true;
+  } catch (error) {
+    const code = error instanceof SystemError ? error.code : "";
+    return code !== "ECONNREFUSED" && code !== "ENOENT";
+  }
 }
 
 async function runCheck(target: Target, check: Check): Promise<Outcome> {

@@ -50,6 +50,8 @@ export interface Workload {
   readonly descriptors: number;
   /** Makes a request. */
   request(layout?: Layout): WorkRequest;
+  /** Done while a request is waited for: what else the device needs. */
+  pump?(): void;
 }
 
 /** The work of the device that `guest` drives. */

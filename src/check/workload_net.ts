@@ -4,6 +4,7 @@
  * @module
  */
 import { NET_HEADER_SIZE } from "../testing/net_driver.ts";
+import type { DriverSegment } from "../testing/ring_driver.ts";
 import { expectEqual } from "./check.ts";
 import type { Guest } from "./guest.ts";
 import { cut, place, usual } from "./layout.ts";
@@ -13,16 +14,46 @@ import type { Layout, Workload, WorkRequest } from "./workload.ts";
 const ETHERTYPE = [0x88, 0xb5];
 const FRAME_SIZE = 64;
 
-/** Sends frames that nobody wants. */
+/** Buffers for what comes in meanwhile, and the size of each. */
+const BUFFER_COUNT = 16;
+const BUFFER_SIZE = 2048;
+
+/** Sends frames that nobody wants, and forgets those that come in. */
 export class NetWorkload implements Workload {
   readonly ring = 1;
   readonly ringCount = 2;
   readonly descriptors = 2;
   readonly #guest: Guest;
+  /** By head: buffers for what comes in; null before there are any. */
+  #buffers: Map<number, DriverSegment> | null = null;
 
   /** For the card of `guest`. */
   constructor(guest: Guest) {
     this.#guest = guest;
+  }
+
+  /** Without buffers to receive into, some cards stop sending. */
+  pump(): void {
+    const ring = this.#guest.rings[0];
+    if (ring === undefined || !this.#guest.receives) return;
+    const spare: DriverSegment[] = [];
+    if (this.#buffers === null) {
+      this.#buffers = new Map();
+      const count = Math.min(BUFFER_COUNT, ring.driver.freeCount);
+      for (let i = 0; i < count; i++) {
+        const address = this.#guest.memory.allocate(BUFFER_SIZE);
+        spare.push({ address, size: BUFFER_SIZE, writable: true });
+      }
+    }
+    for (let used; (used = ring.driver.nextUsed()) !== null;) {
+      const buffer = this.#buffers.get(used.head);
+      if (buffer !== undefined) spare.push(buffer);
+    }
+    if (spare.length === 0) return;
+    for (const buffer of spare) {
+      this.#buffers.set(ring.driver.add([buffer]), buffer);
+    }
+    ring.publish();
   }
 
   /** One short frame. */
