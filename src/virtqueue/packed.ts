@@ -167,6 +167,11 @@ export class PackedVirtqueue implements Virtqueue {
         this.inFlight++;
         return true;
       }
+      if (this.chain.missed) {
+        // Behind an IOMMU: it is popped again once it is mapped.
+        this.#putBack(head);
+        return false;
+      }
       this.#taken[this.#next] = NOT_POPPED;
       this.malformed++;
       this.#complete(head, 0);
@@ -180,16 +185,9 @@ export class PackedVirtqueue implements Virtqueue {
       head !== NOT_POPPED && this.#counts[head] !== 0 && !this.#isDone(head),
       "only the chain that was popped last goes back",
     );
-    const count = this.#counts[head]!;
     this.#taken[this.#next] = NOT_POPPED;
-    this.#counts[head] = 0;
-    this.#held -= count;
     this.inFlight--;
-    this.#next -= count;
-    if (this.#next < 0) {
-      this.#next += this.size;
-      this.#available ^= OWNER;
-    }
+    this.#putBack(head);
   }
 
   push(head: number, written: number): void {
@@ -222,6 +220,7 @@ export class PackedVirtqueue implements Virtqueue {
 
   hasAvailable(): boolean {
     if (this.broken !== "" || this.#isFull()) return false;
+    if (this.chain.missed) return false;
     const bits = acquire32(this.#descriptors, 4 * this.#next + 3);
     return (bits & OWNER) === this.#available;
   }
@@ -250,6 +249,17 @@ export class PackedVirtqueue implements Virtqueue {
     const failure = this.#map(memory);
     if (failure !== "") this.#break(failure);
     return this.broken === "";
+  }
+
+  /** The chain at `head`, the last one taken, is the next one again. */
+  #putBack(head: number): void {
+    const count = this.#counts[head]!;
+    this.#counts[head] = 0;
+    this.#held -= count;
+    this.#next -= count;
+    if (this.#next >= 0) return;
+    this.#next += this.size;
+    this.#available ^= OWNER;
   }
 
   /** Whether the driver has published as much as it may for now, or more. */
