@@ -47,11 +47,14 @@ export class Footprint {
     return new Footprint(descriptors.sort(), maps, Deno.memoryUsage().rss);
   }
 
-  /** What there is more of than `before`, in words; "" where nothing is. */
-  leaks(before: Footprint): string {
+  /**
+   * What there is more of than `before`, in words; "" where nothing is, or no
+   * more than `spare` descriptors.
+   */
+  leaks(before: Footprint, spare = 0): string {
     const leaks: string[] = [];
     const gained = difference(this.descriptors, before.descriptors);
-    if (gained.length > 0) leaks.push(`descriptors: ${gained.join(", ")}`);
+    if (gained.length > spare) leaks.push(`descriptors: ${gained.join(", ")}`);
     if (this.shared > before.shared) {
       leaks.push(`${this.shared - before.shared} mappings of shared memory`);
     }
