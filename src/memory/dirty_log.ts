@@ -57,6 +57,7 @@ export class DirtyLog {
     const end = bits.length * PAGES_PER_BYTE;
     if (!(first >= 0 && last < end)) {
       this.lost++;
+      this.touched = true;
       return;
     }
     for (let page = first; page <= last; page++) {

@@ -43,6 +43,13 @@ export interface SetNotifier {
   readonly fd: number;
 }
 
+/** Where the used ring of a ring is logged, a guest address; -1: nowhere. */
+export interface SetUsedLog {
+  readonly kind: "setUsedLog";
+  readonly index: number;
+  readonly address: number;
+}
+
 /** A new state of the device's control side. */
 export interface UpdateDevice {
   readonly kind: "update";
@@ -61,6 +68,7 @@ export type Command =
   | StopVring
   | EnableVring
   | SetNotifier
+  | SetUsedLog
   | UpdateDevice
   | CloseDataPlane;
 

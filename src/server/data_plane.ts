@@ -240,7 +240,9 @@ export class DataPlane implements Disposable {
     if (ring == null) return;
     if (command.kind === "enableVring") this.#enable(ring, command.enabled);
     else if (command.kind === "setErr") ring.errFd = command.fd;
-    else {
+    else if (command.kind === "setUsedLog") {
+      ring.queue.setUsedLog?.(command.address);
+    } else {
       ring.callFd = command.fd;
       ring.call();
     }

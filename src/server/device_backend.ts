@@ -70,6 +70,7 @@ export class DeviceBackend implements Backend {
         eventIndex: (start.features & VIRTIO_F_EVENT_IDX) !== 0n,
         indirect: (start.features & VIRTIO_F_INDIRECT_DESC) !== 0n,
         inflight: start.inflight,
+        usedLog: start.usedLog,
       },
       kickFd: start.kickFd,
       callFd: start.callFd,
@@ -92,6 +93,10 @@ export class DeviceBackend implements Backend {
 
   async setErr(index: number, fd: number): Promise<void> {
     await this.#send({ kind: "setErr", index, fd });
+  }
+
+  async setUsedLog(index: number, address: number): Promise<void> {
+    await this.#send({ kind: "setUsedLog", index, address });
   }
 
   getConfig(offset: number, size: number): Uint8Array | null {

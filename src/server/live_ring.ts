@@ -4,6 +4,7 @@
  */
 import { signalEventFd } from "../io/event_fd.ts";
 import { log } from "../log.ts";
+import type { DirtyLog } from "../memory/dirty_log.ts";
 import type { Virtqueue } from "../virtqueue/virtqueue.ts";
 
 /** A virtqueue with what the front-end attached to it. */
@@ -51,12 +52,25 @@ export class LiveRing {
   /** Publishes what was pushed, calls the driver where it wants that. */
   flush(): void {
     if (this.queue.flush()) this.call();
+    const dirty = this.queue.chain.memory.log;
+    if (dirty !== null && dirty.touched) this.#tellOfLog(dirty);
     if (this.queue.broken !== "" && !this.#reported) this.#report();
   }
 
   /** Signals the call eventfd. */
   call(): void {
     if (this.callFd >= 0) signalEventFd(this.callFd);
+  }
+
+  #tellOfLog(dirty: DirtyLog): void {
+    dirty.touched = false;
+    if (dirty.eventFd >= 0) signalEventFd(dirty.eventFd);
+    if (dirty.lost === 0) return;
+    dirty.lost = 0;
+    log.warn(
+      `Ring ${this.queue.index} wrote to pages that the log has no room for: ` +
+        "they are not moved with the guest",
+    );
   }
 
   #report(): void {

@@ -34,6 +34,8 @@ export interface VringStart {
    * runs. What is on record there is run again, before anything else.
    */
   inflight: InflightArea | null;
+  /** As `setUsedLog`. */
+  usedLog: number;
 }
 
 /** The back-end as one session sees it. Rejections become NACKs. */
@@ -54,7 +56,8 @@ export interface Backend {
   /**
    * The memory table changed. Resolves once no thread and no request uses any
    * memory that is not in `layout`; only then does the session unmap it.
-   * Running rings go on, re-translated; one that no longer fits breaks.
+   * Running rings go on, re-translated; one that no longer fits breaks. With
+   * a log in `layout`, all that is written from then on is logged there.
    */
   setMemory(layout: MemoryLayout): Promise<void>;
   /** Starts ring `index`, which is stopped. */
@@ -67,6 +70,11 @@ export interface Backend {
   setCall(index: number, fd: number): Promise<void>;
   /** Replaces the err eventfd of a started ring (-1: none). */
   setErr(index: number, fd: number): Promise<void>;
+  /**
+   * Where writes to the used ring of a started ring are logged, a guest
+   * address, or -1. Only where `setMemory` gave a log.
+   */
+  setUsedLog(index: number, address: number): Promise<void>;
   /** Bytes of the config space, zero-padded, or null where the range is bad. */
   getConfig(offset: number, size: number): Uint8Array | null;
   /** Writes the config space; rejects on a range that can't be written. */

@@ -13,6 +13,7 @@ import {
   decodeMemoryTable,
   encodeConfig,
   inflightDescription,
+  logDescription,
   MEMORY_TABLE_HEADER_SIZE,
   memoryRegion,
   singleMemoryRegion,
@@ -101,8 +102,9 @@ function get(
   size: SizeRule,
   run: Run,
   needs: number = ANY_FEATURES,
+  fds: FdRule = 0,
 ): Handler {
-  return { request, needs, size, fds: 0, reply: "own", lenient: false, run };
+  return { request, needs, size, fds, reply: "own", lenient: false, run };
 }
 
 /** Every request that is served. */
@@ -126,6 +128,19 @@ export const HANDLERS: readonly Handler[] = [
     (state, { payload, fds }) =>
       state.setMemoryTable(decodeMemoryTable(payload), fds.splice(0)),
   ),
+  get(
+    VHOST_USER.SET_LOG_BASE,
+    exactly(logDescription.size),
+    async (state, { payload, fds }) => {
+      await state.setLogBase(logDescription.decode(payload), fds[0]!);
+      return u64.encode({ value: 0n });
+    },
+    F.LOG_SHMFD,
+    1,
+  ),
+  set(VHOST_USER.SET_LOG_FD, NOTHING, 1, (state, { fds }) => {
+    return state.setLogFd(fds.shift()!);
+  }, F.LOG_SHMFD),
   set(VHOST_USER.SET_VRING_NUM, STATE, 0, (state, { payload }) => {
     const { index, num } = vringState.decode(payload);
     return state.vring(index).setSize(num);

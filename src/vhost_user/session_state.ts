@@ -9,12 +9,20 @@ import type { Fd } from "../io/fd.ts";
 import type { Reactor } from "../io/reactor.ts";
 import { UnixSocket } from "../io/unix_socket.ts";
 import { log } from "../log.ts";
+import type { LogArea } from "../memory/dirty_log.ts";
+import type { MemoryLayout } from "../memory/guest_memory.ts";
 import { type MemoryChange, MemoryTable } from "../memory/memory_table.ts";
 import type { InflightArea } from "../virtqueue/inflight.ts";
 import type { Backend } from "./backend.ts";
 import { BackendChannel } from "./backend_channel.ts";
 import { createInflight, InflightRegion } from "./inflight_region.ts";
-import type { InflightDescription, MemoryRegion } from "./message.ts";
+import { LogRegion } from "./log_region.ts";
+import type {
+  InflightDescription,
+  LogDescription,
+  MemoryRegion,
+} from "./message.ts";
+import { checkNotifier } from "./notifier.ts";
 import {
   protocolBit,
   protocolBits,
@@ -27,6 +35,7 @@ import { Vring, type VringHost } from "./vring.ts";
 /** The protocol features that a session serves for every device. */
 export const OFFERED_PROTOCOL_FEATURES: bigint = protocolBits([
   VHOST_USER_PROTOCOL_F.MQ,
+  VHOST_USER_PROTOCOL_F.LOG_SHMFD,
   VHOST_USER_PROTOCOL_F.REPLY_ACK,
   VHOST_USER_PROTOCOL_F.BACKEND_REQ,
   VHOST_USER_PROTOCOL_F.CONFIG,
@@ -59,6 +68,8 @@ export class SessionState implements VringHost {
   #backendChannel: BackendChannel | null = null;
   #configChanged = false;
   #inflight: InflightRegion | null = null;
+  #log: LogRegion | null = null;
+  #logFd: Fd | null = null;
 
   /** Nothing negotiated, nothing set up. */
   constructor(backend: Backend, reactor: Reactor) {
@@ -70,9 +81,10 @@ export class SessionState implements VringHost {
     );
   }
 
-  /** The virtio features that are offered, bit 30 included. */
+  /** The virtio features that are offered, those of the transport included. */
   get offeredFeatures(): bigint {
-    return this.backend.features | VHOST_USER_F_PROTOCOL_FEATURES;
+    return this.backend.features | VHOST_USER_F_PROTOCOL_FEATURES |
+      VHOST_F_LOG_ALL;
   }
 
   /** The protocol features that are offered: some depend on the device. */
@@ -91,9 +103,9 @@ export class SessionState implements VringHost {
     return features;
   }
 
-  /** The negotiated features without bit 30, or null before SET_FEATURES. */
+  /** The negotiated features of device and rings, or null before SET_FEATURES. */
   get features(): bigint | null {
-    return this.#features;
+    return this.#features === null ? null : this.#features & ~VHOST_F_LOG_ALL;
   }
 
   /** The device status, virtio 1.3 §2.1. */
@@ -160,13 +172,41 @@ export class SessionState implements VringHost {
     const negotiated = features & ~VHOST_USER_F_PROTOCOL_FEATURES;
     if (negotiated !== this.#features) {
       this.#checkLiveChange(negotiated);
-      await this.backend.setFeatures(negotiated);
-      this.#features = negotiated;
+      await this.#changeFeatures(negotiated);
     }
     if ((features & VHOST_USER_F_PROTOCOL_FEATURES) === 0n) {
       for (const vring of this.vrings) await vring.setEnabled(true);
     }
     await this.#startVrings();
+  }
+
+  /**
+   * SET_LOG_BASE: where pages that are written are logged, once LOG_ALL is on.
+   * The log before it is in use until then.
+   */
+  async setLogBase(description: LogDescription, fd: Fd): Promise<void> {
+    const log = LogRegion.map(description, fd);
+    const before = this.#log;
+    try {
+      log.checkFor(this.#memory.layout().regions);
+      this.#log = log;
+      await this.#updateLog();
+    } catch (error) {
+      this.#log = before;
+      await this.#updateLog();
+      log[Symbol.dispose]();
+      throw error;
+    }
+    before?.[Symbol.dispose]();
+  }
+
+  /** SET_LOG_FD: signalled when something was logged. Takes the descriptor over. */
+  async setLogFd(fd: Fd): Promise<void> {
+    checkNotifier("log descriptor", fd);
+    const before = this.#logFd;
+    this.#logFd = fd;
+    await this.#updateLog();
+    before?.close();
   }
 
   /** SET_PROTOCOL_FEATURES. */
@@ -253,29 +293,69 @@ export class SessionState implements VringHost {
       const { generation } = this.#memory.layout();
       await this.backend.setMemory({ generation: generation + 1, regions: [] });
       this.#memory[Symbol.dispose]();
+      this.#log?.[Symbol.dispose]();
+      this.#log = null;
       this.#inflight?.[Symbol.dispose]();
       this.#inflight = null;
     } finally {
       for (const vring of this.vrings) vring.close();
+      this.#logFd?.close();
+      this.#logFd = null;
     }
+  }
+
+  /** The device hears of all but the log, which is none of its business. */
+  async #changeFeatures(features: bigint): Promise<void> {
+    const before = this.#features;
+    const forDevice = features & ~VHOST_F_LOG_ALL;
+    const logBefore = this.#logArea();
+    if (before === null || (before & ~VHOST_F_LOG_ALL) !== forDevice) {
+      await this.backend.setFeatures(forDevice);
+    }
+    this.#features = features;
+    if (this.#logArea()?.address !== logBefore?.address) {
+      await this.#updateLog();
+    }
+  }
+
+  /** Where the data plane is to log, or null. */
+  #logArea(): LogArea | null {
+    const features = this.#features ?? 0n;
+    if (this.#log === null || (features & VHOST_F_LOG_ALL) === 0n) return null;
+    const { address, size } = this.#log;
+    return { address, size, eventFd: this.#logFd?.number ?? -1 };
+  }
+
+  /**
+   * The log is switched on, off or replaced as memory is: requests in flight
+   * are done first, so that each is logged as a whole or not at all.
+   */
+  #updateLog(): Promise<void> {
+    return this.backend.setMemory(this.#withLog(this.#memory.layout()));
+  }
+
+  #withLog(layout: MemoryLayout): MemoryLayout {
+    return { ...layout, log: this.#logArea() };
   }
 
   async #reset(forgetBases: boolean): Promise<void> {
     for (const vring of this.vrings) await vring.reset(forgetBases);
     await this.backend.reset();
+    const logged = this.#logArea() !== null;
     this.#features = null;
+    if (logged) await this.#updateLog();
     this.#status = 0;
   }
 
   async #changeMemory(change: MemoryChange): Promise<void> {
     try {
-      await this.backend.setMemory(change.layout);
+      await this.backend.setMemory(this.#withLog(change.layout));
     } catch (error) {
       // Some thread may have gone over to the new memory. Unless all are back
       // on the old one nothing is unmapped, which is the lesser evil.
       const { regions } = this.#memory.layout();
       const { generation } = change.layout;
-      await this.backend.setMemory({ generation, regions });
+      await this.backend.setMemory(this.#withLog({ generation, regions }));
       change.abort();
       throw error;
     }

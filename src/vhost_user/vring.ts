@@ -10,12 +10,13 @@
  * @module
  */
 import { ProtocolError } from "../errors.ts";
-import { fileStatus } from "../ffi/status.ts";
-import { type Fd, setNonBlocking } from "../io/fd.ts";
+import type { Fd } from "../io/fd.ts";
 import { log } from "../log.ts";
 import type { InflightArea } from "../virtqueue/inflight.ts";
 import type { Backend } from "./backend.ts";
 import type { VringAddress } from "./message.ts";
+import { checkNotifier } from "./notifier.ts";
+import { VHOST_VRING_F_LOG } from "./protocol.ts";
 import { PACKED, type RingKind, ringKind, SPLIT } from "./ring_kind.ts";
 
 /** A base that nobody has set: the ring starts where its kind does. */
@@ -90,11 +91,14 @@ export class Vring {
     await this.#reconfigure("base", () => this.#base = this.#stoppedAt = base);
   }
 
-  /** SET_VRING_ADDR. On a started ring only the same addresses again. */
+  /**
+   * SET_VRING_ADDR. On a started ring only the same addresses again, to switch
+   * the log of its used ring on or off.
+   */
   async setAddress(address: VringAddress): Promise<void> {
     this.#checkAddress(address);
     if (this.#started) {
-      if (sameAddress(this.#address!, address)) return;
+      if (sameAddress(this.#address!, address)) return this.#setLog(address);
       throw new ProtocolError(
         `Vring ${this.index} runs, its addresses can't change: send ` +
           "GET_VRING_BASE first",
@@ -235,6 +239,7 @@ export class Vring {
       errFd: numberOf(this.#err),
       enabled,
       inflight: this.#host.inflightArea(this.index, this.#size),
+      usedLog: usedLogOf(this.#address),
     });
     this.#started = true;
     this.#touched = enabled;
@@ -293,6 +298,13 @@ export class Vring {
     );
   }
 
+  /** The log of the used ring of a started ring is switched on or off. */
+  async #setLog(address: VringAddress): Promise<void> {
+    const usedLog = usedLogOf(address);
+    await this.#host.backend.setUsedLog(this.index, usedLog);
+    this.#address = address;
+  }
+
   #disarm(): void {
     this.#armed = false;
     this.#kick?.close();
@@ -300,11 +312,17 @@ export class Vring {
   }
 
   #checkAddress(address: VringAddress): void {
-    const { descriptor, available, used, flags } = address;
-    if (flags !== 0) {
+    const { descriptor, available, used, flags, log } = address;
+    if ((flags & ~VHOST_VRING_F_LOG) !== 0) {
       throw new ProtocolError(
         `Vring ${this.index} has the address flags 0x${flags.toString(16)}, ` +
-          "but logging was not negotiated",
+          "of which only bit 0 is known",
+      );
+    }
+    if (flags !== 0 && !Number.isSafeInteger(log)) {
+      throw new ProtocolError(
+        `The used ring of vring ${this.index} is logged at ` +
+          `0x${log.toString(16)}: a guest address below 2^53 is wanted`,
       );
     }
     this.#checkAlignment("descriptor table", descriptor, 16);
@@ -368,26 +386,9 @@ export class Vring {
     return guestAddress;
   }
 
-  /**
-   * Refuses, and closes, what can't notify: only eventfds and pipes can be
-   * waited for and never block. They are shared with the front-end, which sees
-   * them become non-blocking.
-   */
   #checkNotifier(name: string, fd: Fd | null): void {
-    if (fd === null) return;
-    try {
-      const { kind } = fileStatus(fd.number);
-      if (kind !== "anonymous file" && kind !== "FIFO") {
-        throw new ProtocolError(
-          `The ${name} descriptor of vring ${this.index} is a ${kind}: an ` +
-            "eventfd is wanted",
-        );
-      }
-      setNonBlocking(fd.number);
-    } catch (error) {
-      fd.close();
-      throw error;
-    }
+    const whose = `${name} descriptor of vring ${this.index}`;
+    if (fd !== null) checkNotifier(whose, fd);
   }
 }
 
@@ -405,6 +406,11 @@ async function closeOnFailure(
     fd?.close();
     throw error;
   }
+}
+
+/** Where the used ring is logged, or -1. */
+function usedLogOf({ flags, log }: VringAddress): number {
+  return (flags & VHOST_VRING_F_LOG) === 0 ? -1 : log;
 }
 
 function sameAddress(one: VringAddress, other: VringAddress): boolean {

@@ -75,7 +75,8 @@ export class FakeBackend implements Backend {
   }
 
   async setMemory(layout: MemoryLayout): Promise<void> {
-    await this.#call(`setMemory ${layout.regions.length}`);
+    const logged = layout.log ? " logged" : "";
+    await this.#call(`setMemory ${layout.regions.length}${logged}`);
     assert(layout.generation >= this.layout.generation, "generations grow");
     this.onMemory(layout);
     this.layout = layout;
@@ -108,6 +109,11 @@ export class FakeBackend implements Backend {
   async setErr(index: number, fd: number): Promise<void> {
     await this.#call(`setErr ${index}`);
     this.#ring(index).start.errFd = fd;
+  }
+
+  async setUsedLog(index: number, address: number): Promise<void> {
+    await this.#call(`setUsedLog ${index} ${address}`);
+    this.#ring(index).start.usedLog = address;
   }
 
   getConfig(offset: number, size: number): Uint8Array | null {
@@ -229,7 +235,7 @@ export class Stage {
 
   /** The session still answers. */
   async alive(): Promise<void> {
-    const expected = this.backend.features | (1n << 30n);
+    const expected = this.backend.features | (1n << 30n) | VHOST_F_LOG_ALL;
     assertEquals(await this.frontend.getFeatures(), expected);
   }
 

@@ -27,9 +27,9 @@ stageTest("the offered features are those that are served", async (stage) => {
   const { frontend } = stage;
   assertEquals(
     await frontend.getFeatures(),
-    VERSION_1 | VHOST_USER_F_PROTOCOL_FEATURES,
+    VERSION_1 | VHOST_USER_F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL,
   );
-  const offered = protocolBits([0, 3, 5, 9, 10, 13, 15, 16]);
+  const offered = protocolBits([0, 1, 3, 5, 9, 10, 13, 15, 16]);
   assertEquals(await frontend.getProtocolFeatures(), offered);
   const { queueCount } = await frontend.negotiate();
   assertEquals(queueCount, 4);
@@ -46,10 +46,10 @@ stageTest("[C54] SET_OWNER twice is tolerated", async (stage) => {
 stageTest("[C54] features that were not offered are refused", async (stage) => {
   const { frontend } = stage;
   await frontend.negotiate();
-  for (const bit of [0n, 26n, 33n, 34n, 63n]) {
+  for (const bit of [0n, 33n, 34n, 63n]) {
     await stage.refused(frontend.setFeatures(VERSION_1 | (1n << bit)));
   }
-  for (const bit of [1n, 17n, 24n, 63n]) {
+  for (const bit of [2n, 17n, 24n, 63n]) {
     await stage.refused(frontend.setProtocolFeatures(1n << bit));
   }
   assertEquals(stage.backend.calls, ["setFeatures 0x100000000"]);
@@ -62,6 +62,8 @@ stageTest(
     await frontend.negotiate({ protocolFeatures: REPLY_ACK });
     const gated = HANDLERS.filter((row) => row.needs >= 0);
     assertEquals(gated.map((row) => requestName(row.request)), [
+      "SET_LOG_BASE",
+      "SET_LOG_FD",
       "GET_QUEUE_NUM",
       "SEND_RARP",
       "NET_SET_MTU",
@@ -126,11 +128,12 @@ stageTest(
 
 stageTest(
   "[C55] SET_PROTOCOL_FEATURES that takes REPLY_ACK away is the last one that is acknowledged",
-  async ({ frontend }) => {
+  async (stage) => {
+    const { frontend } = stage;
     await frontend.setProtocolFeatures(REPLY_ACK);
     await frontend.setProtocolFeatures(0n);
     await frontend.send(VHOST_USER.SET_OWNER, undefined, [], NEED_REPLY);
-    assertEquals(await frontend.getFeatures(), VERSION_1 | 1n << 30n);
+    await stage.alive();
   },
 );
 
@@ -213,7 +216,6 @@ stageTest(
     await frontend.getVringBase(0);
     await frontend.setFeatures(features | RING_FEATURES);
   },
-  (backend) => backend.features |= VHOST_F_LOG_ALL,
 );
 
 stageTest(

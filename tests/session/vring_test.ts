@@ -40,6 +40,7 @@ stageTest("a ring is started as it was described", async (stage) => {
     features: VERSION_1,
     enabled: false,
     inflight: null,
+    usedLog: -1,
   });
   assertEquals(enabled, true);
   for (const fd of [kickFd, callFd, errFd]) {
@@ -139,7 +140,7 @@ const BAD_ADDRESSES: [what: string, change: BadAddress][] = [
   ["a guest address", { descriptor: GUEST_ADDRESS }],
   ["rings on one another", { used: USER_ADDRESS + 0x4000 }],
   ["rings that overlap by a little", { available: USER_ADDRESS + 0xff0 }],
-  ["logging without negotiation", { flags: 1 }],
+  ["a log at no guest address", { flags: 1, log: 2 ** 60 }],
   ["an unknown flag", { flags: 0x8000_0000 }],
 ];
 
