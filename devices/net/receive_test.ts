@@ -15,6 +15,11 @@ function taken(rig: Rig, wanted: readonly Uint8Array[]): number[] {
   return counts;
 }
 
+/** What the device takes next, without the wrap counter of a packed ring. */
+function positionOf(rig: Rig): number {
+  return rig.receiveQueue.nextAvail & 0x7fff;
+}
+
 /** Nothing is in flight, and nothing of the ring was lost. */
 function isWhole(rig: Rig): void {
   assertEquals(rig.receiveQueue.inFlight, 0);
@@ -227,7 +232,7 @@ eachKind(
     rig.port.offer(frameOf(100, 3));
     rig.turn();
     taken(rig, []);
-    assertEquals(rig.receiveQueue.nextAvail, 31);
+    assertEquals(positionOf(rig), 31);
     rig.driver.post(10);
     rig.turn();
     taken(rig, []);

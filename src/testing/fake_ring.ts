@@ -5,11 +5,11 @@
  */
 import type { DataDevice } from "../device/device.ts";
 import type { GuestMemory } from "../memory/guest_memory.ts";
+import { openVirtqueue } from "../virtqueue/open.ts";
 import type { Virtqueue } from "../virtqueue/virtqueue.ts";
 import type { DriverMemory } from "./driver_memory.ts";
 import { RequestRing, type RequestRingOptions } from "./request_ring.ts";
 import type { RingDriver } from "./ring_driver.ts";
-import { openQueue } from "./ring_kinds.ts";
 
 /** What a ring is part of. */
 export interface FakeRingHost {
@@ -57,7 +57,7 @@ export class FakeRing {
     this.#options = options;
     this.#ring = ring;
     this.#requests = new RequestRing(memory, ring, this, options);
-    this.#queue = openQueue(ring.config(index), host.guest);
+    this.#queue = openVirtqueue(ring.config(index), host.guest);
     host.data.start?.(this.#queue);
   }
 
@@ -105,12 +105,12 @@ export class FakeRing {
   /** Starts the ring, which is stopped, where it was; or another one, `ring`. */
   start(ring?: RingDriver): void {
     const config = (ring ?? this.#ring).config(this.index);
-    if (ring === undefined) config.nextAvail = this.#queue.nextAvail;
+    if (ring === undefined) config.nextAvail = this.#queue.resumeAt;
     else {
       this.#ring = ring;
       this.#requests = new RequestRing(this.#memory, ring, this, this.#options);
     }
-    this.#queue = openQueue(config, this.#host.guest);
+    this.#queue = openVirtqueue(config, this.#host.guest);
     this.#running = true;
     this.#host.data.start?.(this.#queue);
     if (this.#enabled) this.#host.data.enable?.(this.#queue, true);

@@ -73,6 +73,6 @@ export {
   type RingPort,
   type WaitOptions,
 } from "./request_ring.ts";
-export { openQueue, RING_KINDS, type RingKind } from "./ring_kinds.ts";
+export { RING_KINDS, type RingKind } from "./ring_kinds.ts";
 export { RingRequest, StalledError } from "./ring_request.ts";
 export { RngDriver, type RngStreamOptions } from "./rng_driver.ts";

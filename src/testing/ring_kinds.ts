@@ -3,9 +3,7 @@
  *
  * @module
  */
-import type { GuestMemory } from "../memory/guest_memory.ts";
-import { SplitVirtqueue } from "../virtqueue/split.ts";
-import type { Virtqueue, VirtqueueConfig } from "../virtqueue/virtqueue.ts";
+import { VIRTIO_F_RING_PACKED } from "../device/features.ts";
 
 /** A kind of ring. */
 export interface RingKind {
@@ -37,12 +35,5 @@ export interface RingKind {
  */
 export const RING_KINDS: readonly RingKind[] = [
   { name: "split", features: 0n },
+  { name: "packed", features: VIRTIO_F_RING_PACKED },
 ];
-
-/** Opens the device's side of a ring of any kind. Throws a GuestError. */
-export function openQueue(
-  config: VirtqueueConfig,
-  memory: GuestMemory,
-): Virtqueue {
-  return SplitVirtqueue.open(config, memory);
-}

@@ -8,7 +8,7 @@ import {
   type DataDevice,
   type DeviceDescriptor,
   type OptionSpecs,
-} from "../../src/device/mod.ts";
+} from "@ringside/ringside/device";
 
 const OPTIONS = {
   "max-bytes": {

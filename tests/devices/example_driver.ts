@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { Connection } from "../../src/testing/mod.ts";
+import { Connection } from "@ringside/ringside/testing";
 
 /** What the device at `socketPath` writes into a buffer of 100 bytes. */
 export async function ask(socketPath: string): Promise<Uint8Array> {

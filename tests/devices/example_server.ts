@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { completeOptions, Server } from "../../mod.ts";
+import { completeOptions, Server } from "@ringside/ringside";
 import { entropy } from "./example_device.ts";
 
 const socketPath = Deno.args[0] ?? "entropy.sock";
