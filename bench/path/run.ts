@@ -1,19 +1,20 @@
 /**
  * `deno task bench:path`: 4 KiB random reads of one file in the page cache, through
- * ringside and through qemu-storage-daemon, by the same driver, in turn, round
+ * ringside and through qemu-storage-daemon, by `ringside bench`, in turn, round
  * after round. Prints medians with their spread, and the processor time of the
  * back-end.
  *
- *     run.ts [ROUNDS] [SECONDS]
+ *     run.ts [ROUNDS] [SECONDS] [DIRECTORY]
+ *
+ * With a directory, keeps there the report of each run, for `ringside bench plot`.
  *
  * @module
  */
+import type { Report } from "../../src/load/mod.ts";
 import { type Contender, CONTENDERS } from "./back_ends.ts";
-import type { PathResult } from "./driver.ts";
 
-const DRIVER = new URL("driver.ts", import.meta.url).pathname;
+const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 const DISK_MIB = 512;
-const TICKS_PER_SECOND = 100;
 const LISTEN_ATTEMPTS = 500;
 const LISTEN_STEP_MS = 20;
 /** Depth and whether the driver polls. */
@@ -26,19 +27,6 @@ const LOADS: readonly (readonly [depth: number, mode: string])[] = [
   [64, "event"],
 ];
 
-/** What one run measured, and what the back-end spent on it. */
-interface Sample extends PathResult {
-  /** Requests for a second of the back-end's processor time. */
-  readonly perCpuSecond: number;
-}
-
-/** User and system time of a process and its threads, seconds. */
-function cpuSeconds(pid: number): number {
-  const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
-}
-
 async function listening(path: string): Promise<void> {
   for (let i = 0; i < LISTEN_ATTEMPTS; i++) {
     const sockets = Deno.readTextFileSync("/proc/net/unix").split("\n");
@@ -48,13 +36,15 @@ async function listening(path: string): Promise<void> {
   throw new Error(`Nobody listens at ${path}`);
 }
 
+/** One run, whose report goes to the file `json`. */
 async function measure(
   contender: Contender,
   file: string,
   socketPath: string,
   [depth, mode]: readonly [number, string],
   seconds: number,
-): Promise<Sample> {
+  json: string,
+): Promise<Report> {
   const [program, ...args] = contender.command(socketPath, file);
   const process = new Deno.Command(program!, {
     args,
@@ -64,18 +54,19 @@ async function measure(
   }).spawn();
   try {
     await listening(socketPath);
-    const before = cpuSeconds(process.pid);
-    const driver = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", DRIVER, socketPath, `${depth}`, mode, `${seconds}`],
+    const { success } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        ...["run", "--allow-ffi", MAIN, "bench", "block"],
+        ...["--socket-path", socketPath, "--depth", `${depth}`],
+        ...["--time", `${seconds}`, "--backend-pid", `${process.pid}`],
+        ...["--label", `${contender.name}, depth ${depth}, ${mode}`],
+        ...["--json", json, ...(mode === "polled" ? ["--polled"] : [])],
+      ],
+      stdout: "null",
       stderr: "inherit",
     }).output();
-    const spent = cpuSeconds(process.pid) - before;
-    const result = JSON.parse(
-      new TextDecoder().decode(driver.stdout),
-    ) as PathResult;
-    // The driver's warm-up of one second costs as much as one of its others.
-    const share = result.seconds / (result.seconds + 1);
-    return { ...result, perCpuSecond: result.requests / (spent * share) };
+    if (!success) throw new Error(`${contender.name} could not be measured`);
+    return JSON.parse(await Deno.readTextFile(json)) as Report;
   } finally {
     process.kill("SIGTERM");
     await process.status;
@@ -99,43 +90,51 @@ function spread(values: readonly number[], digits: number): string {
 function row(
   [depth, mode]: readonly [number, string],
   name: string,
-  samples: readonly Sample[],
+  reports: readonly Report[],
 ): string {
+  const of = (value: (report: Report) => number, unit: number) =>
+    reports.map((report) => value(report) / unit);
   const cells = [
     `${depth} ${mode}`,
     name,
-    spread(samples.map(({ iops }) => iops / 1000), 0),
-    spread(samples.map(({ p50 }) => p50), 1),
-    spread(samples.map(({ p99 }) => p99), 1),
-    spread(samples.map(({ perCpuSecond }) => perCpuSecond / 1000), 0),
+    spread(of(({ perSecond }) => perSecond.requests, 1e3), 0),
+    spread(of(({ latency }) => latency!.p50, 1e3), 1),
+    spread(of(({ latency }) => latency!.p99, 1e3), 1),
+    spread(of(({ backEnd }) => backEnd!.requestsPerCpuSecond, 1e3), 0),
   ];
   return `| ${cells.join(" | ")} |`;
+}
+
+async function makeDisk(file: string): Promise<void> {
+  const bytes = new Uint8Array(1 << 20).fill(0x5a);
+  using image = await Deno.open(file, { create: true, write: true });
+  for (let i = 0; i < DISK_MIB; i++) await image.write(bytes);
+  await image.syncData();
 }
 
 if (import.meta.main) {
   const rounds = Number(Deno.args[0] ?? 5);
   const seconds = Number(Deno.args[1] ?? 2);
   const directory = await Deno.makeTempDir({ prefix: "ringside-bench-" });
+  const reports = Deno.args[2] ?? directory;
+  await Deno.mkdir(reports, { recursive: true });
   const file = `${directory}/disk.img`;
-  const bytes = new Uint8Array(1 << 20).fill(0x5a);
-  {
-    using image = await Deno.open(file, { create: true, write: true });
-    for (let i = 0; i < DISK_MIB; i++) await image.write(bytes);
-    await image.syncData();
-  }
+  await makeDisk(file);
   console.log(
     "| depth, driver | back-end | k IOPS | p50 us | p99 us | k requests a CPU second |",
   );
   console.log("| --- | --- | --- | --- | --- | --- |");
   try {
     for (const load of LOADS) {
-      const samples = CONTENDERS.map((): Sample[] => []);
+      const samples = CONTENDERS.map((): Report[] => []);
       for (let round = 0; round < rounds; round++) {
         for (const [i, contender] of CONTENDERS.entries()) {
           await Deno.readFile(file);
           const socketPath = `${directory}/${i}.sock`;
+          const name = `${contender.name}-${load.join("-")}-${round}`;
+          const json = `${reports}/${name.replaceAll(" ", "-")}.json`;
           samples[i]!.push(
-            await measure(contender, file, socketPath, load, seconds),
+            await measure(contender, file, socketPath, load, seconds, json),
           );
         }
       }

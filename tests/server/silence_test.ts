@@ -3,7 +3,7 @@
  * requests without one garbage collection or deoptimisation.
  */
 import { assert, assertEquals } from "@std/assert";
-import { PathDriver } from "../../bench/path/driver.ts";
+import { BlockLoad } from "../../src/load/block_load.ts";
 import { eventually } from "../vm/deadline.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
@@ -110,14 +110,14 @@ async function listen(
 ): Promise<string[]> {
   await using backEnd = new TracedBackEnd(disk, plane);
   await backEnd.listening();
-  using driver = await PathDriver.open(backEnd.socketPath, {
+  using load = await BlockLoad.open(backEnd.socketPath, {
     depth: 32,
     polled: false,
   });
   let heard: string[] = [];
   let before = "";
   for (let round = 0; round <= WARM_UP_ROUNDS; round++) {
-    const { requests } = driver.run({ requests: REQUESTS });
+    const { requests } = load.run({ requests: REQUESTS });
     assertEquals(requests, REQUESTS);
     const after = await backEnd.settled();
     heard = noise(after.slice(before.length));
