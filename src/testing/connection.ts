@@ -51,7 +51,42 @@ export interface ReconnectOptions {
   timeoutMs?: number;
 }
 
-/** A ring of the connection. */
+/**
+ * A ring of the connection.
+ *
+ * @example A request by hand
+ * ```ts
+ * import { completeOptions, devices, Server } from "@ringside/ringside";
+ * import { Connection } from "@ringside/ringside/testing";
+ * import { Frontend, UnixSocket } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [ours, theirs] = UnixSocket.pair();
+ * const device = await devices.rng.open(
+ *   completeOptions(devices.rng.options, {}),
+ * );
+ * const fd = theirs.fd.release();
+ * const server = await Server.open("rng", device, { fd, dataPlane: "inline" });
+ * const served = server.run();
+ * {
+ *   using guest = await Connection.open(Frontend.fromSocket(ours), {
+ *     memory: 1 << 20,
+ *   });
+ *   const port = guest.rings[0]!;
+ *   const { ring } = port;
+ *   const address = guest.memory.allocate(64);
+ *   ring.add([{ address, size: 64, writable: true }]);
+ *   if (ring.publish()) port.kick();
+ *   let used = ring.nextUsed();
+ *   while (used === null) {
+ *     if (!ring.armInterrupt()) await port.called();
+ *     used = ring.nextUsed();
+ *   }
+ *   assertEquals(used.written, 64);
+ * }
+ * await served;
+ * ```
+ */
 export class ConnectionRing implements Disposable {
   /** Of the ring in its device. */
   readonly index: number;
@@ -90,7 +125,36 @@ export class ConnectionRing implements Disposable {
   }
 }
 
-/** A front-end with memory and rings of its own, connected to a device. */
+/**
+ * A front-end with memory and rings of its own, connected to a device.
+ *
+ * @example A ring that is stopped, and goes on
+ * ```ts
+ * import { completeOptions, devices, Server } from "@ringside/ringside";
+ * import { Connection } from "@ringside/ringside/testing";
+ * import { Frontend, UnixSocket } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [ours, theirs] = UnixSocket.pair();
+ * const device = await devices.rng.open(
+ *   completeOptions(devices.rng.options, {}),
+ * );
+ * const fd = theirs.fd.release();
+ * const server = await Server.open("rng", device, { fd, dataPlane: "inline" });
+ * const served = server.run();
+ * {
+ *   // Connection.open(path), where a back-end listens
+ *   using guest = await Connection.open(Frontend.fromSocket(ours), {
+ *     memory: 1 << 20,
+ *     timeoutMs: 10_000,
+ *   });
+ *   const base = await guest.stop(0);
+ *   await guest.start(0, base);
+ *   assertEquals(guest.rings.length, 1);
+ * }
+ * await served;
+ * ```
+ */
 export class Connection implements Disposable {
   /** The memory of the pretended guest. */
   readonly memory: DriverMemory;

@@ -52,6 +52,21 @@ export interface DriverRegion extends RegionLayout {
 /**
  * Guest memory as the driver sees it: to allocate from, to write and to read.
  * Guest addresses are numbers.
+ *
+ * @example Two regions
+ * ```ts
+ * import { DriverMemory } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using memory = DriverMemory.shared([
+ *   { guestAddress: 0, size: 1 << 20 },
+ *   // Behind a hole, in the same memfd.
+ *   { guestAddress: 1 << 30, size: 1 << 20, fileOf: 0, mmapOffset: 1 << 20 },
+ * ]);
+ * const address = memory.allocate(3, 1, 1);
+ * memory.write(address, Uint8Array.of(1, 2, 3));
+ * assertEquals(memory.read(address, 3), Uint8Array.of(1, 2, 3));
+ * ```
  */
 export class DriverMemory implements Disposable {
   /** As they were asked for. */

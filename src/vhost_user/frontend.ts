@@ -79,6 +79,28 @@ const RETRY_MS = 20;
  * What any device may be asked is here; what takes a feature of its own is by
  * topic, as `frontend.migration.setLogBase`. Nothing checks that the feature was
  * negotiated: that is the back-end's part, and may be what is tested.
+ *
+ * @example A back-end in this process
+ * ```ts
+ * import { completeOptions, devices, Server } from "@ringside/ringside";
+ * import { Frontend, UnixSocket } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [ours, theirs] = UnixSocket.pair();
+ * const device = await devices.block.open(
+ *   completeOptions(devices.block.options, { "blk-null": 1 << 20 }),
+ * );
+ * const fd = theirs.fd.release();
+ * const server = await Server.open("disk", device, { fd, dataPlane: "inline" });
+ * const served = server.run();
+ * {
+ *   using frontend = Frontend.fromSocket(ours); // or Frontend.connect(path)
+ *   frontend.timeoutMs = 10_000;
+ *   await frontend.negotiate();
+ *   assertEquals((await frontend.getConfig(0, 8)).length, 8);
+ * }
+ * await served;
+ * ```
  */
 export class Frontend implements Disposable {
   /** SET_LOG_BASE, SET_LOG_FD, SET_DEVICE_STATE_FD, CHECK_DEVICE_STATE. */

@@ -7,7 +7,21 @@ import type { FrontendLink } from "./frontend_link.ts";
 import { u64 } from "./message.ts";
 import { VHOST_USER } from "./protocol.ts";
 
-/** Requests for crypto devices only. Both need CRYPTO_SESSION. */
+/**
+ * Requests for crypto devices only. Both need CRYPTO_SESSION.
+ *
+ * @example What is sent
+ * ```ts
+ * import { Frontend, UnixSocket } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [ours, theirs] = UnixSocket.pair();
+ * using _backend = theirs;
+ * using frontend = Frontend.fromSocket(ours);
+ * await frontend.crypto.closeSession(7n);
+ * assertEquals(theirs.receive(new Uint8Array(64)).size, 20);
+ * ```
+ */
 export class CryptoRequests {
   readonly #link: FrontendLink;
 

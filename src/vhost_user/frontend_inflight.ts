@@ -12,7 +12,41 @@ import type { FrontendLink } from "./frontend_link.ts";
 import { type InflightDescription, inflightDescription } from "./message.ts";
 import { VHOST_USER } from "./protocol.ts";
 
-/** A buffer as a back-end made it. Owns its descriptor. */
+/**
+ * A buffer as a back-end made it. Owns its descriptor.
+ *
+ * @example Made by a back-end, handed over to it
+ * ```ts
+ * import { completeOptions, devices, Server } from "@ringside/ringside";
+ * import {
+ *   Frontend,
+ *   protocolBits,
+ *   UnixSocket,
+ *   VHOST_USER_PROTOCOL_F,
+ * } from "@ringside/ringside/vhost-user";
+ * import { assert } from "@std/assert";
+ *
+ * const [ours, theirs] = UnixSocket.pair();
+ * const device = await devices.block.open(
+ *   completeOptions(devices.block.options, { "blk-null": 1 << 20 }),
+ * );
+ * const fd = theirs.fd.release();
+ * const server = await Server.open("disk", device, { fd, dataPlane: "inline" });
+ * const served = server.run();
+ * {
+ *   using frontend = Frontend.fromSocket(ours);
+ *   const { REPLY_ACK, INFLIGHT_SHMFD } = VHOST_USER_PROTOCOL_F;
+ *   await frontend.negotiate({
+ *     protocolFeatures: protocolBits([REPLY_ACK, INFLIGHT_SHMFD]),
+ *   });
+ *   using buffer = await frontend.inflight.getFd(1, 256);
+ *   assert(buffer !== null && buffer.description.mmapSize >= 256 * 16);
+ *   // Here, or to the next back-end after this one died:
+ *   await frontend.inflight.setFd(buffer);
+ * }
+ * await served;
+ * ```
+ */
 export class InflightBuffer implements Disposable {
   /** What to hand over to the next back-end, byte for byte. */
   readonly description: InflightDescription;

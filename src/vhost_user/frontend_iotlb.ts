@@ -26,7 +26,28 @@ export const IOTLB_ACCESS = { READ: 1, WRITE: 2, READ_WRITE: 3 } as const;
 /** A mapping of I/O virtual addresses. */
 export type IotlbMapping = Omit<IotlbMessage, "type">;
 
-/** Requests for an IOTLB. All need VIRTIO_F_ACCESS_PLATFORM. */
+/**
+ * Requests for an IOTLB. All need VIRTIO_F_ACCESS_PLATFORM.
+ *
+ * @example A mapping that comes and goes
+ * ```ts
+ * import { Frontend, UnixSocket } from "@ringside/ringside/vhost-user";
+ * import { IOTLB_ACCESS } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [ours, theirs] = UnixSocket.pair();
+ * using _backend = theirs;
+ * using frontend = Frontend.fromSocket(ours);
+ * await frontend.iotlb.update({
+ *   iova: 0x1000,
+ *   size: 0x1000,
+ *   userAddress: 0x7f00_0000_0000,
+ *   permissions: IOTLB_ACCESS.READ_WRITE,
+ * });
+ * await frontend.iotlb.invalidate(0x1000, 0x1000);
+ * assertEquals(theirs.receive(new Uint8Array(256)).size, 2 * (12 + 32));
+ * ```
+ */
 export class IotlbRequests {
   readonly #link: FrontendLink;
 

@@ -42,8 +42,9 @@ export type BorrowedFd = Fd | number;
  *
  * Every method rejects with a {@linkcode NackError} where the back-end says no,
  * with a {@linkcode HangUpError} where it is gone, with a
- * {@linkcode RequestTimeoutError} where it is not done within `timeoutMs`, and
- * with a ProtocolError where it answers nonsense.
+ * {@linkcode RequestTimeoutError} where it is not done within `timeoutMs`, with a
+ * ProtocolError where it answers nonsense, and with a CancelledError when this is
+ * disposed.
  */
 export class FrontendLink implements Disposable {
   /** Milliseconds that a request may take; without end by default. */
@@ -198,6 +199,8 @@ export class FrontendLink implements Disposable {
     work: () => Promise<T>,
   ): Promise<T> {
     if (this.#failure !== null) throw this.#failure;
+    const { number } = this.#socket.fd;
+    if (number < 0) throw new CancelledError(number);
     let timer: ReturnType<typeof setTimeout> | undefined;
     if (timeoutMs !== Infinity) {
       timer = setTimeout(() => {

@@ -7,7 +7,23 @@ import { CancelledError, type Reactor } from "../io/reactor.ts";
 import type { UnixListener, UnixSocket } from "../io/unix_socket.ts";
 import type { Frontend } from "./frontend.ts";
 
-/** Where back-ends connect to; see {@linkcode Frontend.listen}. */
+/**
+ * Where back-ends connect to; see {@linkcode Frontend.listen}.
+ *
+ * @example A back-end that connects
+ * ```ts
+ * import { Frontend, UnixSocket } from "@ringside/ringside/vhost-user";
+ *
+ * const directory = Deno.makeTempDirSync();
+ * {
+ *   using listener = Frontend.listen(`${directory}/front.sock`);
+ *   using _backend = UnixSocket.connect(listener.path);
+ *   using frontend = await listener.accept();
+ *   frontend.timeoutMs = 10_000;
+ * }
+ * Deno.removeSync(directory, { recursive: true });
+ * ```
+ */
 export class FrontendListener implements Disposable {
   readonly #listener: UnixListener;
   readonly #reactor: Reactor;

@@ -32,7 +32,26 @@ const ERROR_MASK = 0xffn;
 /** Of the same: no descriptor comes along, the front-end's is used. */
 const NO_FD = 0x100n;
 
-/** Requests for live migration. */
+/**
+ * Requests for live migration.
+ *
+ * @example A log of dirty pages
+ * ```ts
+ * import { Frontend, UnixSocket } from "@ringside/ringside/vhost-user";
+ * import { DriverMemory } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [ours, theirs] = UnixSocket.pair();
+ * using _backend = theirs;
+ * using frontend = Frontend.fromSocket(ours);
+ * using log = DriverMemory.shared(4096); // for 128 MiB of guest memory
+ * const { fd, size } = log.regions[0]!;
+ * await frontend.migration.setLogBase({ fd: fd!, size });
+ * const { fds } = theirs.receive(new Uint8Array(64));
+ * assertEquals(fds.length, 1);
+ * fds[0]!.close();
+ * ```
+ */
 export class MigrationRequests {
   readonly #link: FrontendLink;
 

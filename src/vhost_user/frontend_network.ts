@@ -7,7 +7,21 @@ import type { FrontendLink } from "./frontend_link.ts";
 import { u64 } from "./message.ts";
 import { VHOST_USER } from "./protocol.ts";
 
-/** Requests for network cards only. */
+/**
+ * Requests for network cards only.
+ *
+ * @example What is sent
+ * ```ts
+ * import { Frontend, UnixSocket } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [ours, theirs] = UnixSocket.pair();
+ * using _backend = theirs;
+ * using frontend = Frontend.fromSocket(ours);
+ * await frontend.network.setMtu(1500);
+ * assertEquals(theirs.receive(new Uint8Array(64)).size, 20);
+ * ```
+ */
 export class NetworkRequests {
   readonly #link: FrontendLink;
 

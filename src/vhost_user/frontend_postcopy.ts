@@ -16,7 +16,21 @@ import {
 } from "./message.ts";
 import { VHOST_USER } from "./protocol.ts";
 
-/** Requests for postcopy. All need PAGEFAULT. */
+/**
+ * Requests for postcopy. All need PAGEFAULT.
+ *
+ * @example What is sent
+ * ```ts
+ * import { Frontend, UnixSocket } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [ours, theirs] = UnixSocket.pair();
+ * using _backend = theirs;
+ * using frontend = Frontend.fromSocket(ours);
+ * await frontend.postcopy.listen();
+ * assertEquals(theirs.receive(new Uint8Array(64)).size, 12);
+ * ```
+ */
 export class PostcopyRequests {
   readonly #link: FrontendLink;
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { ProtocolError } from "../errors.ts";
-import { CancelledError, type Reactor } from "../io/reactor.ts";
+import type { Reactor } from "../io/reactor.ts";
 import type { UnixSocket } from "../io/unix_socket.ts";
 import { log } from "../log.ts";
 import { Channel, closeFds, type Message } from "./channel.ts";
@@ -129,6 +129,7 @@ export class FrontendRequests implements Disposable {
   readonly #channel: Channel;
   readonly #handlers: BackendHandlers;
   #refusals = 0;
+  #closed = false;
 
   /** Takes over `socket` and serves it. */
   constructor(
@@ -143,12 +144,13 @@ export class FrontendRequests implements Disposable {
 
   /** Closes the socket. */
   [Symbol.dispose](): void {
+    this.#closed = true;
     this.#channel[Symbol.dispose]();
   }
 
   async #serve(): Promise<void> {
     try {
-      for (;;) {
+      while (!this.#closed) {
         const message = await this.#channel.receive();
         if (message === null) break;
         try {
@@ -158,7 +160,8 @@ export class FrontendRequests implements Disposable {
         }
       }
     } catch (error) {
-      if (!(error instanceof CancelledError)) {
+      // Closed while a handler was at work, there is nobody to answer.
+      if (!this.#closed) {
         log.warn(`The channel from the back-end failed: ${error}`);
       }
     }

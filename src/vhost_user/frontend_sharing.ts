@@ -15,7 +15,29 @@ import {
 } from "./message.ts";
 import { VHOST_USER } from "./protocol.ts";
 
-/** Requests about what else is shared. */
+/**
+ * Requests about what else is shared.
+ *
+ * @example A back-end with one shared memory region
+ * ```ts
+ * import {
+ *   encodeMessage,
+ *   encodeSharedMemoryConfig,
+ *   Frontend,
+ *   UnixSocket,
+ *   VHOST_USER,
+ * } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [ours, theirs] = UnixSocket.pair();
+ * using _backend = theirs;
+ * using frontend = Frontend.fromSocket(ours);
+ * const asked = frontend.sharing.getMemorySizes();
+ * const answer = encodeSharedMemoryConfig([4096]);
+ * theirs.send(encodeMessage(VHOST_USER.GET_SHMEM_CONFIG, 5, answer));
+ * assertEquals((await asked)[0], 4096);
+ * ```
+ */
 export class SharingRequests {
   readonly #link: FrontendLink;
 
