@@ -37,6 +37,10 @@ export const TOOLS: Readonly<Record<string, Tool>> = {
     summary: "Drives a back-end and measures it",
     load: () => import("./bench.ts"),
   },
+  check: {
+    summary: "Checks a back-end against the specifications",
+    load: () => import("./check.ts"),
+  },
 };
 
 /** A tool could not do its work, for a reason that takes one line. */
