@@ -11,6 +11,8 @@ import type { VirtqueueConfig } from "../virtqueue/virtqueue.ts";
 export interface StartVring {
   readonly kind: "startVring";
   readonly config: VirtqueueConfig;
+  /** Its addresses, and those in it, are I/O virtual ones. */
+  readonly virtual?: boolean;
   readonly kickFd: number;
   readonly callFd: number;
   readonly errFd: number;
@@ -43,6 +45,34 @@ export interface SetNotifier {
   readonly fd: number;
 }
 
+/** The front-end's IOMMU maps a range; it lies whole in one region. */
+export interface UpdateIotlb {
+  readonly kind: "updateIotlb";
+  readonly iova: number;
+  readonly size: number;
+  readonly userAddress: number;
+  readonly permissions: number;
+}
+
+/** It maps a range no longer: answered once nothing in flight uses it. */
+export interface InvalidateIotlb {
+  readonly kind: "invalidateIotlb";
+  readonly iova: number;
+  readonly size: number;
+}
+
+/** What a thread asks for: a mapping that it lacks. */
+export interface IotlbMiss {
+  readonly iova: number;
+  /** The access that is wanted. */
+  readonly permissions: number;
+}
+
+/** The front-end has no mapping for what was asked. */
+export interface RefuseIotlb extends IotlbMiss {
+  readonly kind: "refuseIotlb";
+}
+
 /** Where the used ring of a ring is logged, a guest address; -1: nowhere. */
 export interface SetUsedLog {
   readonly kind: "setUsedLog";
@@ -69,6 +99,9 @@ export type Command =
   | EnableVring
   | SetNotifier
   | SetUsedLog
+  | UpdateIotlb
+  | InvalidateIotlb
+  | RefuseIotlb
   | UpdateDevice
   | CloseDataPlane;
 
@@ -77,6 +110,8 @@ export const CLOSED = "The data plane is closed";
 
 /** Runs commands on one thread; the promise is the thread's acknowledgement. */
 export interface Carrier {
+  /** Is told what a thread lacks a mapping for; null: nobody listens. */
+  onMiss: ((miss: IotlbMiss) => void) | null;
   /** Rejects when a thread ended by itself: a defect, and its rings are lost. */
   readonly failure: Promise<never>;
   /**

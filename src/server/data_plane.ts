@@ -11,8 +11,14 @@ import type {
 import { GuestMemory, type MemoryLayout } from "../memory/guest_memory.ts";
 import { openVirtqueue } from "../virtqueue/open.ts";
 import type { Virtqueue } from "../virtqueue/virtqueue.ts";
-import type { Command, StartVring } from "./command.ts";
+import type {
+  Command,
+  InvalidateIotlb,
+  StartVring,
+  UpdateIotlb,
+} from "./command.ts";
 import { LiveRing } from "./live_ring.ts";
+import { type TellMiss, VirtualRings } from "./virtual_rings.ts";
 import { EpollWaiter, UringWaiter, type Waiter } from "./waiter.ts";
 
 /** Completions taken in one go. */
@@ -42,8 +48,9 @@ export class DataPlane implements Disposable {
   #stopping = 0;
   /** How many rings have no kick descriptor and must be looked at for ever. */
   #polled = 0;
-  #newMemory: MemoryLayout | null = null;
-  #memorySet: (() => void) | null = null;
+  /** What waits until nothing is in flight. */
+  #changes: (() => void)[] = [];
+  readonly #virtual: VirtualRings;
 
   /** Opens the device's data side for rings below `ringCount`. */
   constructor(
@@ -65,7 +72,13 @@ export class DataPlane implements Disposable {
         waiter.watchSource(fd, source, writable),
       unwatch: (fd) => waiter.unwatchSource(fd),
     };
+    this.#virtual = new VirtualRings(this.#services.memory);
     this.#device = open(seed, this.#services);
+  }
+
+  /** How the front-end is told of mappings that are missing. */
+  set tellMiss(tell: TellMiss) {
+    this.#virtual.tellMiss = tell;
   }
 
   /**
@@ -75,7 +88,7 @@ export class DataPlane implements Disposable {
   turn(): number {
     let work = 0;
     const active = this.#active;
-    if (this.#newMemory === null) {
+    if (this.#changes.length === 0) {
       for (let i = 0; i < active.length; i++) {
         const ring = active[i]!;
         if (!ring.isServed || !ring.queue.hasAvailable()) continue;
@@ -93,7 +106,8 @@ export class DataPlane implements Disposable {
     }
     for (let i = 0; i < active.length; i++) active[i]!.flush();
     if (this.#stopping > 0) this.#tryStops();
-    if (this.#newMemory !== null) this.#tryMemory();
+    if (this.#changes.length > 0) this.#tryChanges();
+    if (this.#virtual.any) this.#virtual.tell();
     return work;
   }
 
@@ -132,6 +146,14 @@ export class DataPlane implements Disposable {
           return this.#stopVring(command.index, answer);
         case "setMemory":
           return this.#setMemory(command.layout, answer);
+        case "updateIotlb":
+          return this.#updateIotlb(command, answer);
+        case "invalidateIotlb":
+          return this.#invalidateIotlb(command, answer);
+        case "refuseIotlb":
+          this.#virtual.refuse(command.iova, command.permissions);
+          this.#retryWaiting();
+          return answer(0);
         case "update":
           this.#device.update?.(command.state);
           return answer(0);
@@ -155,8 +177,14 @@ export class DataPlane implements Disposable {
   }
 
   #startVring(start: StartVring): void {
+    if (!start.virtual) return this.#open(start, this.#services.memory);
+    const memory = this.#virtual.admit(start);
+    if (memory !== null) this.#open(start, memory);
+  }
+
+  #open(start: StartVring, memory: GuestMemory): void {
     const index = start.config.index;
-    const queue = openVirtqueue(start.config, this.#services.memory);
+    const queue = openVirtqueue(start.config, memory);
     const ring = new LiveRing(
       queue,
       start.callFd,
@@ -176,6 +204,9 @@ export class DataPlane implements Disposable {
   }
 
   #stopVring(index: number, answer: Answer): void {
+    if (this.#virtual.isWaiting(index)) {
+      return answer(this.#virtual.remove(index)!.config.nextAvail);
+    }
     const ring = this.#rings[index];
     if (ring == null) {
       return answer(0, new Error(`Ring ${index} is not running`));
@@ -201,6 +232,7 @@ export class DataPlane implements Disposable {
     if (ring.queue.broken === "") ring.queue.enableKicks();
     this.#device.stop?.(ring.queue);
     this.#rings[ring.queue.index] = null;
+    this.#virtual.remove(ring.queue.index);
     this.#list();
     this.#stopping--;
     if (ring.polled) this.#polled--;
@@ -208,36 +240,110 @@ export class DataPlane implements Disposable {
   }
 
   #setMemory(layout: MemoryLayout, answer: Answer): void {
-    this.#newMemory = layout;
-    this.#memorySet = () => answer(0);
-    this.#tryMemory();
+    this.#whenIdle(() => {
+      this.#swapMemory(new GuestMemory(layout));
+      answer(0);
+    });
   }
 
-  /** Swaps the memory once no request, of any ring, refers to the present one. */
-  #tryMemory(): void {
+  /** Does `change` once no request, of any ring, refers to guest memory. */
+  #whenIdle(change: () => void): void {
+    this.#changes.push(change);
+    this.#tryChanges();
+  }
+
+  #tryChanges(): void {
     for (const ring of this.#active) if (ring.queue.inFlight > 0) return;
     for (const ring of this.#active) ring.flush();
-    const memory = new GuestMemory(this.#newMemory!);
+    for (const change of this.#changes.splice(0)) change();
+  }
+
+  #swapMemory(memory: GuestMemory): void {
     const old = this.#services.memory;
     this.#services.memory = memory;
-    for (const ring of this.#active) ring.queue.setMemory(memory);
+    this.#virtual.setMemory(memory);
+    for (const ring of this.#active) {
+      const { index } = ring.queue;
+      const virtual = this.#virtual.memoryOf(index);
+      if (virtual === null) ring.queue.setMemory(memory);
+      else if (this.#virtual.isMapped(index)) ring.queue.setMemory(virtual);
+      else this.#suspend(ring);
+    }
     old.forget();
-    const done = this.#memorySet!;
-    this.#newMemory = null;
-    this.#memorySet = null;
-    done();
+    this.#retryWaiting();
+  }
+
+  #updateIotlb(entry: UpdateIotlb, answer: Answer): void {
+    const update = () => {
+      this.#virtual.update(entry);
+      this.#retryWaiting();
+      answer(0);
+    };
+    if (this.#virtual.agrees(entry)) update();
+    else this.#whenIdle(update);
+  }
+
+  #invalidateIotlb({ iova, size }: InvalidateIotlb, answer: Answer): void {
+    if (!this.#virtual.minds(iova, size)) return answer(0);
+    this.#whenIdle(() => {
+      this.#virtual.invalidate(iova, size);
+      for (const ring of this.#active) {
+        if (!this.#virtual.touches(ring.queue.index, iova, size)) continue;
+        // It asks for its areas, at once: the driver may not be done with it.
+        this.#suspend(ring);
+        this.#virtual.isMapped(ring.queue.index);
+      }
+      answer(0);
+    });
+  }
+
+  /** A ring behind an IOMMU has lost its areas: it waits until it has them. */
+  #suspend(ring: LiveRing): void {
+    const { queue, enabled, callFd, errFd } = ring;
+    const { index } = queue;
+    this.waiter.unwatch(index);
+    this.#device.stop?.(queue);
+    this.#rings[index] = null;
+    this.#list();
+    if (ring.polled) this.#polled--;
+    this.#virtual.suspend(index, queue.resumeAt, { enabled, callFd, errFd });
+  }
+
+  /** Starts the rings that have waited for what is mapped now. */
+  #retryWaiting(): void {
+    for (const start of this.#virtual.waiting) this.#retry(start);
+    this.#virtual.tell();
+  }
+
+  #retry(start: StartVring): void {
+    const memory = this.#virtual.retry(start.config.index);
+    if (memory === null) return;
+    try {
+      this.#open(start, memory);
+    } catch (error) {
+      // It stays as it is until it is stopped: nobody waits for an answer.
+      this.#virtual.fail(start.config.index, error as Error);
+    }
   }
 
   #adjust(
     command: Exclude<
       Command,
       {
-        kind: "startVring" | "stopVring" | "setMemory" | "update" | "close";
+        kind:
+          | "startVring"
+          | "stopVring"
+          | "setMemory"
+          | "updateIotlb"
+          | "invalidateIotlb"
+          | "refuseIotlb"
+          | "update"
+          | "close";
       }
     >,
   ): void {
     const ring = this.#rings[command.index];
-    if (ring == null) return;
+    if (ring == null) return this.#virtual.adjust(command);
     if (command.kind === "enableVring") this.#enable(ring, command.enabled);
     else if (command.kind === "setErr") ring.errFd = command.fd;
     else if (command.kind === "setUsedLog") {

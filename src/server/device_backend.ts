@@ -6,14 +6,20 @@
 import type { Device } from "../device/device.ts";
 import { ProtocolError } from "../errors.ts";
 import type { MemoryLayout } from "../memory/guest_memory.ts";
-import type { Backend, VringStart } from "../vhost_user/backend.ts";
+import type {
+  Backend,
+  IotlbBackend,
+  VringStart,
+} from "../vhost_user/backend.ts";
 import {
   RING_FEATURES,
+  VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_F_EVENT_IDX,
   VIRTIO_F_IN_ORDER,
   VIRTIO_F_INDIRECT_DESC,
   VIRTIO_F_RING_PACKED,
 } from "../device/features.ts";
+import { CarrierIotlb } from "./carrier_iotlb.ts";
 import type { Carrier, Command } from "./command.ts";
 
 /** Joins one open device with the carrier of its data plane. */
@@ -22,17 +28,22 @@ export class DeviceBackend implements Backend {
   readonly queueCount: number;
   readonly queueSizeMax: number;
   readonly resubmits: boolean;
+  readonly iotlb?: IotlbBackend;
   readonly setMtu?: (mtu: number) => Promise<void>;
   readonly announce?: (mac: Uint8Array) => Promise<void>;
   readonly #device: Device;
   readonly #carrier: Carrier;
   #sendConfigChange: (() => void) | null = null;
 
-  /** Attaches `device`; commands go to `carrier`. */
-  constructor(device: Device, carrier: Carrier) {
+  /** Attaches `device`; commands go to `carrier`. `iommu`: it is offered. */
+  constructor(device: Device, carrier: Carrier, iommu = false) {
     this.#device = device;
     this.#carrier = carrier;
     this.features = device.features | RING_FEATURES;
+    if (iommu) {
+      this.features |= VIRTIO_F_ACCESS_PLATFORM;
+      this.iotlb = new CarrierIotlb(carrier);
+    }
     this.queueCount = device.queueCount;
     this.queueSizeMax = device.queueSizeMax;
     this.resubmits = device.resubmits ?? false;
@@ -72,6 +83,7 @@ export class DeviceBackend implements Backend {
         inflight: start.inflight,
         usedLog: start.usedLog,
       },
+      virtual: (start.features & VIRTIO_F_ACCESS_PLATFORM) !== 0n,
       kickFd: start.kickFd,
       callFd: start.callFd,
       errFd: start.errFd,

@@ -4,7 +4,12 @@
  * @module
  */
 import type { Reactor } from "../io/reactor.ts";
-import { type Carrier, CLOSED, type Command } from "./command.ts";
+import {
+  type Carrier,
+  CLOSED,
+  type Command,
+  type IotlbMiss,
+} from "./command.ts";
 import type { DataPlane } from "./data_plane.ts";
 import { Spinner } from "./spinner.ts";
 
@@ -20,6 +25,7 @@ const LONG_MS = 10;
 
 /** Carries commands to a data plane of this thread, and turns it. */
 export class InlinePlane implements Carrier {
+  onMiss: ((miss: IotlbMiss) => void) | null = null;
   readonly #plane: DataPlane;
   readonly #reactor: Reactor;
   readonly #spinner = new Spinner();
@@ -33,6 +39,7 @@ export class InlinePlane implements Carrier {
   /** Turns `plane` until it is closed; waits by `reactor`. */
   constructor(plane: DataPlane, reactor: Reactor) {
     this.#plane = plane;
+    plane.tellMiss = (miss) => this.onMiss?.(miss);
     this.#reactor = reactor;
     const { promise, reject } = Promise.withResolvers<never>();
     // Who serves awaits it; nobody may yet.

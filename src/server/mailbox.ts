@@ -7,7 +7,7 @@
  */
 import { SystemError, UsageError } from "../errors.ts";
 import type { LogLevel } from "../log.ts";
-import type { Command } from "./command.ts";
+import type { Command, IotlbMiss } from "./command.ts";
 
 /** What the worker is started with. */
 export interface WorkerStart {
@@ -50,6 +50,11 @@ export interface Acknowledgement {
   readonly result: number;
   /** What went wrong, or null. */
   readonly failure: Failure | null;
+}
+
+/** From the worker, by itself. */
+export interface MissNotice {
+  readonly miss: IotlbMiss;
 }
 
 /** An error on its way between threads, which would lose its class. */

@@ -34,6 +34,11 @@ export interface ServeOptions {
   queueThreads?: number;
   /** Where the rings run. */
   dataPlane?: DataPlaneKind;
+  /**
+   * Whether a front-end with an IOMMU is served: ACCESS_PLATFORM is offered.
+   * One that accepts it and has none would be misunderstood.
+   */
+  iommu?: boolean;
 }
 
 /** A device that is being served. */
@@ -53,12 +58,13 @@ export class Server {
     device: Device,
     carrier: Carrier,
     reactor: Reactor,
+    iommu: boolean,
   ) {
     this.#name = name;
     this.#device = device;
     this.#carrier = carrier;
     this.#reactor = reactor;
-    this.#backend = new DeviceBackend(device, carrier);
+    this.#backend = new DeviceBackend(device, carrier, iommu);
   }
 
   /**
@@ -75,7 +81,8 @@ export class Server {
     const reactor = Reactor.main;
     try {
       const carrier = await openCarrier(device, options, reactor);
-      const server = new Server(name, device, carrier, reactor);
+      const iommu = options.iommu ?? false;
+      const server = new Server(name, device, carrier, reactor, iommu);
       try {
         server.#listen(options);
       } catch (error) {

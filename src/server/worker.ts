@@ -13,6 +13,7 @@ import { runUntilMailbox } from "./loop.ts";
 import {
   type Acknowledgement,
   type MailboxMessage,
+  type MissNotice,
   packError,
   type WorkerStart,
 } from "./mailbox.ts";
@@ -71,6 +72,9 @@ class PlaneThread {
     const uring = start.useUring ? openUring(true) : null;
     const plane = new DataPlane(this.#open, seed, uring, ringCount);
     plane.waiter.watchMailbox(eventFd);
+    plane.tellMiss = (miss) => {
+      this.#scope.postMessage({ miss } satisfies MissNotice);
+    };
     this.#eventFd = eventFd;
     this.#plane = plane;
   }

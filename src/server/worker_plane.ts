@@ -5,11 +5,17 @@
  */
 import { EventFd } from "../io/event_fd.ts";
 import { logLevel } from "../log.ts";
-import { type Carrier, CLOSED, type Command } from "./command.ts";
+import {
+  type Carrier,
+  CLOSED,
+  type Command,
+  type IotlbMiss,
+} from "./command.ts";
 import {
   type Acknowledgement,
   type DeviceStart,
   type MailboxMessage,
+  type MissNotice,
   unpackError,
 } from "./mailbox.ts";
 import { workerUrl } from "./worker.ts";
@@ -26,11 +32,18 @@ class WorkerThread {
   #failure: Error | null = null;
   readonly #onFailure: (error: Error) => void;
 
-  constructor(deviceUrl: string, onFailure: (error: Error) => void) {
+  constructor(
+    deviceUrl: string,
+    onFailure: (error: Error) => void,
+    onMiss: (miss: IotlbMiss) => void,
+  ) {
     this.#onFailure = onFailure;
     this.#worker = new Worker(workerUrl(deviceUrl), { type: "module" });
-    this.#worker.onmessage = (event: MessageEvent<Acknowledgement>) => {
-      this.#acknowledged(event.data);
+    this.#worker.onmessage = (
+      { data }: MessageEvent<Acknowledgement | MissNotice>,
+    ) => {
+      if ("miss" in data) onMiss(data.miss);
+      else this.#acknowledged(data);
     };
     this.#worker.onerror = (event: ErrorEvent) => {
       event.preventDefault();
@@ -98,6 +111,7 @@ class WorkerThread {
 
 /** Spreads the rings over threads, those that belong together on one. */
 export class WorkerPlane implements Carrier {
+  onMiss: ((miss: IotlbMiss) => void) | null = null;
   readonly failure: Promise<never>;
   readonly #threads: readonly WorkerThread[];
   readonly #ringsTogether: number;
@@ -114,7 +128,7 @@ export class WorkerPlane implements Carrier {
     this.failure = promise;
     this.#threads = Array.from(
       { length: count },
-      () => new WorkerThread(deviceUrl, reject),
+      () => new WorkerThread(deviceUrl, reject, (miss) => this.onMiss?.(miss)),
     );
   }
 
@@ -145,6 +159,9 @@ export class WorkerPlane implements Carrier {
     switch (command.kind) {
       // Every thread must have let go of the old before anybody goes on.
       case "setMemory":
+      case "updateIotlb":
+      case "invalidateIotlb":
+      case "refuseIotlb":
       case "update":
       case "close":
         await Promise.all(this.#threads.map((thread) => thread.send(command)));

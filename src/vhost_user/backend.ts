@@ -38,6 +38,38 @@ export interface VringStart {
   usedLog: number;
 }
 
+/** A mapping of the front-end's IOMMU, whole in one region of the memory. */
+export interface IotlbEntry {
+  /** The first I/O virtual address. */
+  iova: number;
+  /** In bytes, at least 1. */
+  size: number;
+  /** Where that is in the front-end. */
+  userAddress: number;
+  /** Bit 0: the device may read; bit 1: it may write. */
+  permissions: number;
+}
+
+/** A mapping that a ring lacks. */
+export interface IotlbQuestion {
+  /** The address in question. */
+  readonly iova: number;
+  /** The access that is wanted, as in {@linkcode IotlbEntry}. */
+  readonly permissions: number;
+}
+
+/** The part of a back-end that serves rings behind an IOMMU. */
+export interface IotlbBackend {
+  /** From now on all threads have `entry`. */
+  update(entry: IotlbEntry): Promise<void>;
+  /** Resolves once nothing uses what is mapped in the range. */
+  invalidate(iova: number, size: number): Promise<void>;
+  /** There is no mapping for `question`: the chain that needs it is malformed. */
+  refuse(question: IotlbQuestion): Promise<void>;
+  /** The session takes questions, or null when it ends. */
+  onMiss(ask: ((question: IotlbQuestion) => void) | null): void;
+}
+
 /** The back-end as one session sees it. Rejections become NACKs. */
 export interface Backend {
   /** Offered virtio feature bits, ring bits included, PROTOCOL_FEATURES (30) excluded. */
@@ -51,6 +83,11 @@ export interface Backend {
    * then INFLIGHT_SHMFD is offered.
    */
   readonly resubmits?: boolean;
+  /**
+   * Where it is there, `features` has ACCESS_PLATFORM; once that is negotiated
+   * the addresses of rings, and those in them, are I/O virtual ones.
+   */
+  readonly iotlb?: IotlbBackend;
   /** The driver accepted `features`. */
   setFeatures(features: bigint): Promise<void>;
   /**

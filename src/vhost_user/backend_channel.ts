@@ -2,14 +2,15 @@
  * Requests of the back-end to the front-end, on the second socket.
  *
  * Nothing here is waited for: a front-end that never reads, or is gone, loses
- * its notices and nothing else.
+ * its notices and nothing else. Answers come in the order of the requests.
  *
  * @module
  */
 import type { Reactor } from "../io/reactor.ts";
 import type { UnixSocket } from "../io/unix_socket.ts";
 import { log } from "../log.ts";
-import { Channel, closeFds } from "./channel.ts";
+import { Channel, closeFds, type Message } from "./channel.ts";
+import { u64 } from "./message.ts";
 import {
   VHOST_USER_BACKEND,
   VHOST_USER_NEED_REPLY_MASK,
@@ -18,12 +19,26 @@ import {
 
 const NOTHING = new Uint8Array(0);
 
+/** Is told what the front-end answered: 0 means success. */
+type OnAnswer = (value: bigint) => void;
+
+/** A request that waits for the socket to take it. */
+interface Request {
+  readonly request: number;
+  readonly payload: Uint8Array;
+  readonly onAnswer: OnAnswer;
+}
+
 /** The socket of SET_BACKEND_REQ_FD. */
 export class BackendChannel implements Disposable {
   readonly #channel: Channel;
   readonly #flags: number;
   #changed = false;
   #sending = false;
+  /** To be sent. Whoever asks sees to it that there are not too many. */
+  readonly #requests: Request[] = [];
+  /** Sent, and to be answered. */
+  readonly #unanswered: OnAnswer[] = [];
   #closed = false;
 
   /** Takes over `socket`. `replyAck`: whether REPLY_ACK was negotiated. */
@@ -31,7 +46,7 @@ export class BackendChannel implements Disposable {
     this.#channel = new Channel(socket, reactor);
     this.#flags = VHOST_USER_VERSION |
       (replyAck ? VHOST_USER_NEED_REPLY_MASK : 0);
-    void this.#dropReplies();
+    void this.#takeAnswers();
   }
 
   /** Whether there is still a front-end that may read. */
@@ -49,6 +64,13 @@ export class BackendChannel implements Disposable {
     if (!this.#sending) void this.#send();
   }
 
+  /** Sends a request; `onAnswer` is called where REPLY_ACK was negotiated. */
+  ask(request: number, payload: Uint8Array, onAnswer: OnAnswer): void {
+    if (this.#closed) return;
+    this.#requests.push({ request, payload, onAnswer });
+    if (!this.#sending) void this.#send();
+  }
+
   /** Closes the socket. */
   [Symbol.dispose](): void {
     this.#closed = true;
@@ -58,13 +80,11 @@ export class BackendChannel implements Disposable {
   async #send(): Promise<void> {
     this.#sending = true;
     try {
-      while (this.#changed) {
-        this.#changed = false;
-        await this.#channel.send(
-          VHOST_USER_BACKEND.CONFIG_CHANGE_MSG,
-          this.#flags,
-          NOTHING,
-        );
+      for (let next = this.#next(); next !== null; next = this.#next()) {
+        const { request, payload, onAnswer } = next;
+        const asksBack = (this.#flags & VHOST_USER_NEED_REPLY_MASK) !== 0;
+        if (asksBack) this.#unanswered.push(onAnswer);
+        await this.#channel.send(request, this.#flags, payload);
       }
     } catch (error) {
       this.#lost(error);
@@ -72,18 +92,31 @@ export class BackendChannel implements Disposable {
     this.#sending = false;
   }
 
-  /** The front-end answers on this socket; what it says changes nothing. */
-  async #dropReplies(): Promise<void> {
+  #next(): Request | null {
+    if (!this.#changed) return this.#requests.shift() ?? null;
+    this.#changed = false;
+    const request = VHOST_USER_BACKEND.CONFIG_CHANGE_MSG;
+    return { request, payload: NOTHING, onAnswer: () => {} };
+  }
+
+  async #takeAnswers(): Promise<void> {
     try {
       for (;;) {
         const reply = await this.#channel.receive();
         if (reply === null) break;
-        closeFds(reply.fds);
+        this.#answered(reply);
       }
       this[Symbol.dispose]();
     } catch (error) {
       this.#lost(error);
     }
+  }
+
+  /** What answers nothing, or says no number, changes nothing. */
+  #answered({ fds, payload }: Message): void {
+    closeFds(fds);
+    const onAnswer = this.#unanswered.shift();
+    if (payload.length === u64.size) onAnswer?.(u64.decode(payload).value);
   }
 
   #lost(error: unknown): void {

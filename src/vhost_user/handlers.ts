@@ -13,6 +13,7 @@ import {
   decodeMemoryTable,
   encodeConfig,
   inflightDescription,
+  iotlbMessage,
   logDescription,
   MEMORY_TABLE_HEADER_SIZE,
   memoryRegion,
@@ -160,7 +161,7 @@ export const HANDLERS: readonly Handler[] = [
   }),
   get(VHOST_USER.GET_VRING_BASE, STATE, async (state, { payload }) => {
     const { index } = vringState.decode(payload);
-    const num = await state.vring(index).takeBase();
+    const num = await state.takeBase(index);
     return vringState.encode({ index, num });
   }),
   set(VHOST_USER.SET_VRING_KICK, U64, "vring", (state, { payload, fds }) => {
@@ -220,6 +221,12 @@ export const HANDLERS: readonly Handler[] = [
     },
     (state, { payload }) => readConfig(state, payload),
     F.CONFIG,
+  ),
+  set(
+    VHOST_USER.IOTLB_MSG,
+    exactly(iotlbMessage.size),
+    0,
+    (state, { payload }) => state.receiveIotlb(iotlbMessage.decode(payload)),
   ),
   set(
     VHOST_USER.SET_CONFIG,

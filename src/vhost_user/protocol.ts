@@ -37,6 +37,8 @@ export const VHOST_VRING_F_LOG = 0x1;
 
 /** Virtio feature bit 26: writes to guest memory are logged. */
 export const VHOST_F_LOG_ALL: bigint = 1n << 26n;
+/** Virtio feature bit 33: the device reaches memory through an IOMMU. */
+export const VIRTIO_F_ACCESS_PLATFORM: bigint = 1n << 33n;
 /** Virtio feature bit 34: the rings are packed (virtio 1.3 §2.8). */
 export const VIRTIO_F_RING_PACKED: bigint = 1n << 34n;
 /** Virtio feature bit 35: requests are given back in their order. */

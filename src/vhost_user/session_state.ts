@@ -16,9 +16,11 @@ import type { InflightArea } from "../virtqueue/inflight.ts";
 import type { Backend } from "./backend.ts";
 import { BackendChannel } from "./backend_channel.ts";
 import { createInflight, InflightRegion } from "./inflight_region.ts";
+import { IotlbSession } from "./iotlb_session.ts";
 import { LogRegion } from "./log_region.ts";
 import type {
   InflightDescription,
+  IotlbMessage,
   LogDescription,
   MemoryRegion,
 } from "./message.ts";
@@ -29,6 +31,7 @@ import {
   VHOST_F_LOG_ALL,
   VHOST_USER_F_PROTOCOL_FEATURES,
   VHOST_USER_PROTOCOL_F,
+  VIRTIO_F_ACCESS_PLATFORM,
 } from "./protocol.ts";
 import { Vring, type VringHost } from "./vring.ts";
 
@@ -67,6 +70,7 @@ export class SessionState implements VringHost {
   #status = 0;
   #backendChannel: BackendChannel | null = null;
   #configChanged = false;
+  readonly #iotlb: IotlbSession | null;
   #inflight: InflightRegion | null = null;
   #log: LogRegion | null = null;
   #logFd: Fd | null = null;
@@ -79,6 +83,10 @@ export class SessionState implements VringHost {
       { length: backend.queueCount },
       (_, index) => new Vring(index, this),
     );
+    const { iotlb } = backend;
+    this.#iotlb = iotlb === undefined
+      ? null
+      : new IotlbSession(iotlb, this.#memory);
   }
 
   /** The virtio features that are offered, those of the transport included. */
@@ -108,6 +116,11 @@ export class SessionState implements VringHost {
     return this.#features === null ? null : this.#features & ~VHOST_F_LOG_ALL;
   }
 
+  /** Whether rings are behind the front-end's IOMMU. */
+  get isVirtual(): boolean {
+    return ((this.#features ?? 0n) & VIRTIO_F_ACCESS_PLATFORM) !== 0n;
+  }
+
   /** The device status, virtio 1.3 §2.1. */
   get status(): number {
     return this.#status;
@@ -123,8 +136,14 @@ export class SessionState implements VringHost {
     return (this.#protocolFeatures & protocolBit(feature)) !== 0n;
   }
 
-  /** The guest address of a range of user addresses, or -1. */
+  /**
+   * The guest address of a range of user addresses, or -1. Behind an IOMMU
+   * rings are told I/O virtual addresses, which the data plane looks up.
+   */
   userToGuest(userAddress: number, size: number): number {
+    if (this.isVirtual) {
+      return Number.isSafeInteger(userAddress + size) ? userAddress : -1;
+    }
     return this.#memory.userToGuest(userAddress, size);
   }
 
@@ -244,6 +263,24 @@ export class SessionState implements VringHost {
       this.#reactor,
       this.hasProtocolFeature(VHOST_USER_PROTOCOL_F.REPLY_ACK),
     );
+    if (this.#iotlb !== null) this.#iotlb.channel = this.#backendChannel;
+  }
+
+  /** IOTLB_MSG: a mapping that comes or goes. */
+  async receiveIotlb(message: IotlbMessage): Promise<void> {
+    if (this.#iotlb === null || !this.isVirtual) {
+      throw new ProtocolError(
+        "IOTLB_MSG needs VIRTIO_F_ACCESS_PLATFORM, which was not negotiated",
+      );
+    }
+    await this.#iotlb.receive(message);
+  }
+
+  /** GET_VRING_BASE: stops vring `index`; its next available index. */
+  async takeBase(index: number): Promise<number> {
+    const base = await this.vring(index).takeBase();
+    await this.#forgetMappings();
+    return base;
   }
 
   /** SET_STATUS: 0 resets; FEATURES_OK only stays where there are features. */
@@ -288,6 +325,7 @@ export class SessionState implements VringHost {
   async close(): Promise<void> {
     this.#backendChannel?.[Symbol.dispose]();
     this.#backendChannel = null;
+    this.#iotlb?.close();
     try {
       for (const vring of this.vrings) await vring.stop();
       const { generation } = this.#memory.layout();
@@ -340,6 +378,7 @@ export class SessionState implements VringHost {
 
   async #reset(forgetBases: boolean): Promise<void> {
     for (const vring of this.vrings) await vring.reset(forgetBases);
+    await this.#forgetMappings();
     await this.backend.reset();
     const logged = this.#logArea() !== null;
     this.#features = null;
@@ -361,6 +400,15 @@ export class SessionState implements VringHost {
     }
     change.commit();
     await this.#startVrings();
+  }
+
+  /**
+   * A front-end tells of no changes while no ring runs, so that mappings could
+   * be stale when the next one does.
+   */
+  async #forgetMappings(): Promise<void> {
+    if (!this.isVirtual || this.vrings.some((vring) => vring.started)) return;
+    await this.#iotlb?.clear();
   }
 
   /** Started rings can't change their features, but for the log. */

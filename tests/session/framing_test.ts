@@ -224,7 +224,6 @@ stageTest(
       );
     }
     assertEquals(refused, [
-      "IOTLB_MSG",
       "SET_VRING_ENDIAN",
       "CREATE_CRYPTO_SESSION",
       "CLOSE_CRYPTO_SESSION",

@@ -1,0 +1,258 @@
+/**
+ * The rings of one thread whose addresses are I/O virtual ones: what they may
+ * reach, what they ask for, and those that wait for their own areas.
+ *
+ * @module
+ */
+import { signalEventFd } from "../io/event_fd.ts";
+import { log } from "../log.ts";
+import type { GuestMemory } from "../memory/guest_memory.ts";
+import { Iotlb, IOTLB_READ, IOTLB_WRITE } from "../memory/iotlb.ts";
+import { IovaMemory } from "../memory/iova_memory.ts";
+import {
+  descriptorAreaSize,
+  deviceAreaSize,
+  driverAreaSize,
+} from "../virtqueue/layout.ts";
+import type { VirtqueueConfig } from "../virtqueue/virtqueue.ts";
+import type {
+  EnableVring,
+  IotlbMiss,
+  SetNotifier,
+  SetUsedLog,
+  StartVring,
+  UpdateIotlb,
+} from "./command.ts";
+
+const BOTH = IOTLB_READ | IOTLB_WRITE;
+/** Bytes of each event area of a packed ring (virtio 1.3 §2.8.10). */
+const EVENT_AREA_SIZE = 4;
+
+/** One part of a ring: where it is and what is done there. */
+type Area = readonly [address: number, size: number, permissions: number];
+
+/** Tells the front-end what is missing. */
+export type TellMiss = (miss: IotlbMiss) => void;
+
+/** One ring behind the IOMMU. */
+interface VirtualRing {
+  /** What it was started with, or is to be started with again. */
+  start: StartVring;
+  memory: IovaMemory;
+  /** Whether it waits for its areas to be mapped. */
+  waiting: boolean;
+}
+
+/** The rings behind an IOMMU, and the mappings that this thread knows. */
+export class VirtualRings {
+  /** How the front-end is told; nobody is while it is null. */
+  tellMiss: TellMiss | null = null;
+  readonly #iotlb: Iotlb;
+  readonly #rings: VirtualRing[] = [];
+  #memory: GuestMemory;
+
+  /** None yet, over `memory`. */
+  constructor(memory: GuestMemory) {
+    this.#memory = memory;
+    this.#iotlb = new Iotlb(memory);
+  }
+
+  /** Whether there are any. */
+  get any(): boolean {
+    return this.#rings.length > 0;
+  }
+
+  /** The starts of the rings that wait. */
+  get waiting(): StartVring[] {
+    return this.#rings.filter(({ waiting }) => waiting)
+      .map(({ start }) => start);
+  }
+
+  /**
+   * Takes on the ring of `start`: the memory to open it in, or null where it
+   * has to wait for its areas.
+   */
+  admit(start: StartVring): IovaMemory | null {
+    const { index } = start.config;
+    this.remove(index);
+    const memory = new IovaMemory(this.#memory, this.#iotlb);
+    const ring = { start, memory, waiting: true };
+    this.#rings.push(ring);
+    return this.#tryRing(ring);
+  }
+
+  /** Ring `index`, which waits: as `admit`, once something has changed. */
+  retry(index: number): IovaMemory | null {
+    return this.#tryRing(this.#ring(index)!);
+  }
+
+  /** Whether ring `index` waits for its areas. */
+  isWaiting(index: number): boolean {
+    return this.#ring(index)?.waiting ?? false;
+  }
+
+  /** The memory of ring `index` where it is a virtual one, else null. */
+  memoryOf(index: number): IovaMemory | null {
+    return this.#ring(index)?.memory ?? null;
+  }
+
+  /** A ring that waits will be started as `command` says. */
+  adjust(command: EnableVring | SetNotifier | SetUsedLog): void {
+    const ring = this.#ring(command.index);
+    if (ring === null) return;
+    const { start } = ring;
+    if (command.kind === "enableVring") {
+      ring.start = { ...start, enabled: command.enabled };
+    } else if (command.kind === "setErr") {
+      ring.start = { ...start, errFd: command.fd };
+    } else if (command.kind === "setUsedLog") {
+      const config = { ...start.config, usedLog: command.address };
+      ring.start = { ...start, config };
+    } else ring.start = { ...start, callFd: command.fd };
+  }
+
+  /** Ring `index` has to wait, and then goes on from `nextAvail`. */
+  suspend(
+    index: number,
+    nextAvail: number,
+    change: Pick<StartVring, "enabled" | "callFd" | "errFd">,
+  ): void {
+    const ring = this.#ring(index)!;
+    const config = { ...ring.start.config, nextAvail };
+    ring.start = { ...ring.start, ...change, config };
+    ring.waiting = true;
+  }
+
+  /** Ring `index` has its areas and can't be opened in them: why. */
+  fail(index: number, error: Error): void {
+    const ring = this.#ring(index)!;
+    ring.waiting = true;
+    report(ring.start, error.message);
+  }
+
+  /** Ring `index` ends: what it was last to be started with. */
+  remove(index: number): StartVring | null {
+    const at = this.#rings.findIndex(({ start }) =>
+      start.config.index === index
+    );
+    return at < 0 ? null : this.#rings.splice(at, 1)[0]!.start;
+  }
+
+  /** Whether all areas of ring `index` are mapped; asks for what is not. */
+  isMapped(index: number): boolean {
+    const { start, memory } = this.#ring(index)!;
+    return areasOf(start.config).every((area) => memory.demand(...area));
+  }
+
+  /** Whether an area of ring `index` has bytes in the range. */
+  touches(index: number, iova: number, size: number): boolean {
+    const ring = this.#ring(index);
+    if (ring === null) return false;
+    return areasOf(ring.start.config).some(([address, bytes]) =>
+      address < iova + size && iova < address + bytes
+    );
+  }
+
+  /** Whether requests in flight may use what lies in the range. */
+  minds(iova: number, size: number): boolean {
+    if (this.#iotlb.evicted || this.#iotlb.overlaps(iova, size)) return true;
+    return this.#rings.some(({ start }) =>
+      this.touches(start.config.index, iova, size)
+    );
+  }
+
+  /** Whether `entry` contradicts nothing that requests in flight may use. */
+  agrees({ iova, size, userAddress, permissions }: UpdateIotlb): boolean {
+    const table = this.#iotlb;
+    if (table.evicted && table.overlaps(iova, size)) return false;
+    return table.agrees(iova, size, userAddress, permissions);
+  }
+
+  /** The front-end maps a range. */
+  update({ iova, size, userAddress, permissions }: UpdateIotlb): void {
+    this.#iotlb.update(iova, size, userAddress, permissions);
+    for (const ring of this.#rings) {
+      ring.memory.answer(iova, size, permissions);
+    }
+  }
+
+  /** The front-end unmaps a range. Nothing in flight uses it. */
+  invalidate(iova: number, size: number): void {
+    this.#iotlb.invalidate(iova, size);
+  }
+
+  /** The front-end has no mapping for what was asked. */
+  refuse(iova: number, permissions: number): void {
+    for (const ring of this.#rings) ring.memory.refuse(iova, permissions);
+  }
+
+  /** Goes over to `memory`: every ring gets its own anew. */
+  setMemory(memory: GuestMemory): void {
+    this.#memory = memory;
+    this.#iotlb.setMemory(memory);
+    for (const ring of this.#rings) {
+      ring.memory = new IovaMemory(memory, this.#iotlb);
+    }
+  }
+
+  /** Tells the front-end what was asked for and not told yet. */
+  tell(): void {
+    const rings = this.#rings;
+    for (let i = 0; i < rings.length; i++) {
+      const memory = rings[i]!.memory;
+      while (memory.sentCount < memory.questionCount) {
+        const at = memory.sentCount++;
+        this.tellMiss?.({
+          iova: memory.questionAddresses[at]!,
+          permissions: memory.questionPermissions[at]!,
+        });
+      }
+    }
+  }
+
+  #ring(index: number): VirtualRing | null {
+    const rings = this.#rings;
+    for (let i = 0; i < rings.length; i++) {
+      if (rings[i]!.start.config.index === index) return rings[i]!;
+    }
+    return null;
+  }
+
+  #tryRing(ring: VirtualRing): IovaMemory | null {
+    const { config } = ring.start;
+    if (this.isMapped(config.index)) {
+      ring.waiting = false;
+      return ring.memory;
+    }
+    if (!ring.memory.missed) {
+      report(
+        ring.start,
+        "The front-end's IOMMU does not let the device reach it",
+      );
+    }
+    return null;
+  }
+}
+
+/** Ring `start` does not start. */
+function report({ config, errFd }: StartVring, reason: string): void {
+  log.warn(`Ring ${config.index} can't start: ${reason}`);
+  if (errFd >= 0) signalEventFd(errFd);
+}
+
+/** The parts of the ring that `config` describes. */
+function areasOf(config: VirtqueueConfig): Area[] {
+  const { size, descriptorArea, driverArea, deviceArea, eventIndex } = config;
+  if (config.packed) {
+    return [
+      [descriptorArea, descriptorAreaSize(size), BOTH],
+      [driverArea, EVENT_AREA_SIZE, IOTLB_READ],
+      [deviceArea, EVENT_AREA_SIZE, BOTH],
+    ];
+  }
+  return [
+    [descriptorArea, descriptorAreaSize(size), IOTLB_READ],
+    [driverArea, driverAreaSize(size, eventIndex), IOTLB_READ],
+    [deviceArea, deviceAreaSize(size, eventIndex), BOTH],
+  ];
+}
