@@ -24,7 +24,8 @@ import { MemoryModel } from "./memory_model.ts";
 import type { Outgoing } from "./outgoing.ts";
 import { repliesItself, type RequestRule, ruleOf } from "./requests.ts";
 
-const BIT_30 = 1n << 30n;
+/** Offered for every device: LOG_ALL and PROTOCOL_FEATURES. */
+const TRANSPORT = (1n << 26n) | (1n << 30n);
 /** INDIRECT_DESC and EVENT_IDX, which QEMU sends unasked. */
 const TOLERATED = (1n << 28n) | (1n << 29n);
 const FEATURES_OK = 8;
@@ -86,7 +87,7 @@ export class SessionModel {
     const { features, protocolFeatures, queueCount } = this.#facts;
     switch (request) {
       case R.GET_FEATURES:
-        return number(features | BIT_30);
+        return number(features | TRANSPORT);
       case R.GET_PROTOCOL_FEATURES:
         return number(protocolFeatures);
       case R.GET_QUEUE_NUM:
@@ -171,7 +172,7 @@ export class SessionModel {
     switch (request) {
       case R.SET_FEATURES: {
         const { value } = u64.decode(payload);
-        const known = features | BIT_30 | TOLERATED;
+        const known = features | TRANSPORT | TOLERATED;
         return (value & ~known) === 0n ? "either" : "refused";
       }
       case R.SET_PROTOCOL_FEATURES: {
