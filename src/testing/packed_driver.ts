@@ -199,11 +199,11 @@ export class PackedDriver implements RingDriver {
       );
     }
     if (position >= direct) {
-      return this.rawDescriptor(position - direct, raw, table);
+      return this.#write(position - direct, raw, table);
     }
     const at = (held!.start + position) % this.size;
     const { flags, ...rest } = raw;
-    this.rawDescriptor(at, rest);
+    this.#write(at, rest);
     if (flags === undefined) return;
     // Whose a descriptor is stays as it is, and the first one's flags wait.
     const staged = this.#staged.find(([first]) => first === at);
@@ -292,7 +292,7 @@ export class PackedDriver implements RingDriver {
     const bits = ((raw.flags ?? 0) & ~OWNER) | owner;
     // Blank but for what is given; the flags of a first one stay as they were.
     const { address = 0, size = 0, next = 0 } = raw;
-    this.rawDescriptor(at, { address, size, next });
+    this.#write(at, { address, size, next });
     if (first) this.#staged.push([at, bits]);
     else this.#writeFlags(at, bits);
     this.#fresh++;
@@ -300,23 +300,13 @@ export class PackedDriver implements RingDriver {
     if (this.#next === 0) this.#wrap = !this.#wrap;
   }
 
-  /**
-   * Overwrites parts of descriptor `at` of the ring, or of the table at
-   * `table`, flags and all.
-   */
+  /** Writes descriptor `at` of the ring, or of the table at `table`, flags and all. */
   rawDescriptor(
     at: number,
     raw: Partial<RawDescriptor>,
     table = this.descriptorArea,
   ): void {
-    const [view, offset] = this.#memory.view(table + DESCRIPTOR_SIZE * at);
-    const { address, size, flags, next } = raw;
-    if (address !== undefined) {
-      view.setBigUint64(offset, BigInt(address), true);
-    }
-    if (size !== undefined) view.setUint32(offset + 8, size, true);
-    if (next !== undefined) view.setUint16(offset + 12, next, true);
-    if (flags !== undefined) view.setUint16(offset + 14, flags, true);
+    this.#write(at, { address: 0, size: 0, flags: 0, next: 0, ...raw }, table);
   }
 
   /** What is in descriptor `at` of the ring. */
@@ -357,6 +347,22 @@ export class PackedDriver implements RingDriver {
       this.rawDescriptor(i, rawOf(segment), address);
     }
     return { address, size, flags: VIRTQ_DESC_F_INDIRECT, next: 0 };
+  }
+
+  /** Writes those fields of a descriptor that there are. */
+  #write(
+    at: number,
+    raw: Partial<RawDescriptor>,
+    table = this.descriptorArea,
+  ): void {
+    const [view, offset] = this.#memory.view(table + DESCRIPTOR_SIZE * at);
+    const { address, size, flags, next } = raw;
+    if (address !== undefined) {
+      view.setBigUint64(offset, BigInt(address), true);
+    }
+    if (size !== undefined) view.setUint32(offset + 8, size, true);
+    if (next !== undefined) view.setUint16(offset + 12, next, true);
+    if (flags !== undefined) view.setUint16(offset + 14, flags, true);
   }
 
   #isUsed(): boolean {

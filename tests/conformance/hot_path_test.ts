@@ -9,7 +9,7 @@ import { assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 
 /** What V8 said while the million after the warm-up ran. */
-async function traced(): Promise<string[]> {
+async function traced(kind: string): Promise<string[]> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [
       "run",
@@ -17,6 +17,7 @@ async function traced(): Promise<string[]> {
       "--allow-ffi",
       "--v8-flags=--expose-gc,--trace-gc,--trace-deopt",
       new URL("./hot_path.ts", import.meta.url).pathname,
+      kind,
     ],
     env: { NO_COLOR: "1" },
   }).output();
@@ -28,8 +29,10 @@ async function traced(): Promise<string[]> {
   return lines.slice(marks[0]! + 1, marks[1]);
 }
 
-describe("virtqueue hot path", () => {
-  it("a million chains cause no collection and no deoptimisation", async () => {
-    assertEquals(await traced(), []);
+for (const kind of ["split", "packed"]) {
+  describe(`virtqueue hot path, ${kind}`, () => {
+    it("a million chains cause no collection and no deoptimisation", async () => {
+      assertEquals(await traced(kind), []);
+    });
   });
-});
+}

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { GuestMemory, SplitVirtqueue } from "../../src/virtqueue/mod.ts";
+import { GuestMemory, openVirtqueue } from "../../src/virtqueue/mod.ts";
 import type {
   MemoryLayout,
   Virtqueue,
@@ -50,7 +50,7 @@ declare const self: DedicatedWorkerGlobalScope;
 if (typeof DedicatedWorkerGlobalScope === "function") {
   self.onmessage = ({ data }: MessageEvent<RingWorkerSetup>) => {
     const memory = new GuestMemory(data.layout);
-    const queue = SplitVirtqueue.open(data.config, memory);
+    const queue = openVirtqueue(data.config, memory);
     self.postMessage(work(queue, data));
   };
   self.postMessage("loaded");

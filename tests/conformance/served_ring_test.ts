@@ -65,7 +65,7 @@ async function serve(plane: string) {
 }
 
 for (const plane of ["inline", "worker"] as const) {
-  Deno.test(`${plane}: [C84] rings of each kind stop, and go on where they were`, async () => {
+  Deno.test(`[C84] rings of each kind stop, and go on where they were (${plane})`, async () => {
     await using disk = await serve(plane);
     for (const { name, features, queueSize } of CASES) {
       for (const indirect of [false, true]) {

@@ -8,24 +8,24 @@ import { describe, it } from "@std/testing/bdd";
 import { EventFd } from "../../src/io/event_fd.ts";
 import type { SplitDriver } from "../../src/testing/mod.ts";
 import {
+  type RawDriver,
   readable,
   type Rig,
   RING_KINDS,
-  type RingDriver,
   splitRig,
   takeUsed,
   writable,
 } from "./ring_rig.ts";
 
 /** Publishes `count` chains; true when the device wants a kick. */
-function submit({ driver, memory }: Rig<RingDriver>, count: number): boolean {
+function submit({ driver, memory }: Rig<RawDriver>, count: number): boolean {
   const at = memory.regions[0]!.guestAddress + memory.regions[0]!.size - 4;
   for (let i = 0; i < count; i++) driver.add([writable(at, 4)]);
   return driver.publish();
 }
 
 /** Serves all that is there without publishing it; how many. */
-function serve({ queue }: Rig<RingDriver>): number {
+function serve({ queue }: Rig<RawDriver>): number {
   let count = 0;
   while (queue.pop()) {
     queue.push(queue.chain.head, 0);

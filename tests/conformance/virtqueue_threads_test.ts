@@ -5,20 +5,42 @@
  */
 import { assertEquals, fail } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
-import { DriverMemory, Prng, SplitDriver } from "../../src/testing/mod.ts";
+import {
+  DriverMemory,
+  Prng,
+  type RingDriver,
+  SplitDriver,
+} from "../../src/testing/mod.ts";
+import { PackedDriver } from "../../src/testing/packed_driver.ts";
 import { LOST_MS, rest, type RingWorkerSetup, WORD } from "./ring_worker.ts";
 
 const SIZE = 64;
+const ODD_SIZE = 61;
 const SLOT = 16;
+
+type DriverOf = (memory: DriverMemory, eventIndex: boolean) => RingDriver;
+
+/** The kinds of rings, each about to wrap. */
+const KINDS: readonly (readonly [name: string, driverOf: DriverOf])[] = [
+  [
+    "split",
+    (memory, eventIndex) =>
+      new SplitDriver(memory, SIZE, { eventIndex, base: 65000 }),
+  ],
+  ["packed", (memory, eventIndex) => {
+    return new PackedDriver(memory, ODD_SIZE, { eventIndex, base: 40 });
+  }],
+];
 
 /** Runs `count` chains through a device on another thread. */
 async function run(
   count: number,
   sleeps: boolean,
   eventIndex: boolean,
+  driverOf: DriverOf,
 ): Promise<void> {
   using memory = DriverMemory.shared(1 << 20);
-  const driver = new SplitDriver(memory, SIZE, { eventIndex, base: 65000 });
+  const driver = driverOf(memory, eventIndex);
   const slots = new Slots(memory);
   const words = new Int32Array(new SharedArrayBuffer(12));
   const setup: RingWorkerSetup = {
@@ -52,7 +74,7 @@ class Slots {
   constructor(memory: DriverMemory) {
     this.#address = memory.allocate(SLOT * SIZE);
     [this.#view, this.#offset] = memory.view(this.#address);
-    for (let slot = 0; slot < SIZE / 2; slot++) this.#free.push(slot);
+    for (let slot = 0; slot < ODD_SIZE >> 1; slot++) this.#free.push(slot);
   }
 
   get left(): number {
@@ -60,7 +82,7 @@ class Slots {
   }
 
   /** Stages a chain that asks about `token`. */
-  add(driver: SplitDriver, token: number): void {
+  add(driver: RingDriver, token: number): void {
     const slot = this.#free.pop()!;
     const address = this.#address + SLOT * slot;
     this.#view.setUint32(this.#offset + SLOT * slot, token, true);
@@ -72,7 +94,7 @@ class Slots {
   }
 
   /** Takes what was given back and checks it; how many. */
-  take(driver: SplitDriver): number {
+  take(driver: RingDriver): number {
     let count = 0;
     for (let u = driver.nextUsed(); u !== null; u = driver.nextUsed()) {
       const [slot, token] = this.#byHead.get(u.head) ??
@@ -91,7 +113,7 @@ class Slots {
 
 /** Keeps the ring busy in batches of any size and checks every answer. */
 function drive(
-  driver: SplitDriver,
+  driver: RingDriver,
   slots: Slots,
   { words, count, sleeps }: RingWorkerSetup,
 ): void {
@@ -132,15 +154,17 @@ function message(worker: Worker): Promise<unknown> {
   });
 }
 
-describe("virtqueue on two threads", () => {
-  it("[C14] whoever sees a used index sees the entry and the data", async () => {
-    await run(30_000, false, true);
-  });
-
-  for (const eventIndex of [false, true]) {
-    const words = eventIndex ? "with EVENT_IDX" : "without EVENT_IDX";
-    it(`[C14] no kick and no call is lost, ${words}`, async () => {
-      await run(30_000, true, eventIndex);
+for (const [name, driverOf] of KINDS) {
+  describe(`virtqueue on two threads, ${name}`, () => {
+    it("[C14] whoever sees a used entry sees the data", async () => {
+      await run(30_000, false, true, driverOf);
     });
-  }
-});
+
+    for (const eventIndex of [false, true]) {
+      const words = eventIndex ? "with EVENT_IDX" : "without EVENT_IDX";
+      it(`[C14] no kick and no call is lost, ${words}`, async () => {
+        await run(30_000, true, eventIndex, driverOf);
+      });
+    }
+  });
+}
