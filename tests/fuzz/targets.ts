@@ -4,13 +4,14 @@
  * @module
  */
 import { messages } from "./messages/mod.ts";
-import { splitRing } from "./ring/mod.ts";
+import { packedRing, splitRing } from "./ring/mod.ts";
 import type { Target } from "./target.ts";
 
 /** In the order in which `all` tries them. */
 export const TARGETS: readonly Target[] = [
   messages,
   splitRing,
+  packedRing,
 ];
 
 /**

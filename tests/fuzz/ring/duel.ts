@@ -24,8 +24,8 @@ export interface Hostile {
   readonly memory: DriverMemory;
   /** Changes something in the ring's memory; how many changes that were. */
   mutate(kind: string, prng: Prng): number;
-  /** Shows chains to the device. */
-  publish(prng: Prng): void;
+  /** Shows chains to the device, which serves `queue`. */
+  publish(prng: Prng, queue: Virtqueue): void;
   /** Where a ring is opened anew, the last one having been left as `queue`. */
   restart(queue: Virtqueue | null, prng: Prng): VirtqueueConfig;
   open(config: VirtqueueConfig, guest: GuestMemory): Virtqueue;
@@ -75,9 +75,9 @@ export class Duel implements World {
       case "life":
         return this.#live(prng);
       case "publish":
-        return this.#hostile.publish(prng);
+        return this.#hostile.publish(prng, this.#queue);
       case "drain":
-        if (prng.oneIn(2)) this.#hostile.publish(prng);
+        if (prng.oneIn(2)) this.#hostile.publish(prng, this.#queue);
         return this.#drain(prng);
       case "complete":
         return this.#complete(prng);
@@ -95,7 +95,7 @@ export class Duel implements World {
   /** A change, and now and then a look of the device. */
   #live(prng: Prng): void {
     this.#tally.add("mutations", this.#hostile.mutate("any", prng));
-    if (prng.oneIn(3)) this.#hostile.publish(prng);
+    if (prng.oneIn(3)) this.#hostile.publish(prng, this.#queue);
     if (prng.oneIn(4)) this.#drain(prng);
     if (prng.oneIn(5)) this.#complete(prng);
     if (prng.oneIn(9)) this.#kicks(prng);

@@ -5,7 +5,6 @@
  *
  * @module
  */
-import { assertEquals } from "@std/assert";
 import type { DriverMemory } from "../../../src/testing/mod.ts";
 import {
   VIRTQ_AVAIL_F_NO_INTERRUPT,
@@ -16,18 +15,11 @@ import {
   type VirtqueueConfig,
 } from "../../../src/virtqueue/mod.ts";
 import { ChainModel, type Range, readDescriptor } from "./chain_model.ts";
+import { ForetoldWrites } from "./foretold_writes.ts";
 import type { RingModel } from "./ring_model.ts";
 
 /** Entries of an indirect table, however small the ring is. */
 const TABLE_MAX = 1024;
-
-/** A write that the ring is to make: where, its value, what is there now. */
-interface Write {
-  readonly address: number;
-  readonly bits: 16 | 32;
-  readonly value: number;
-  readonly before: number;
-}
 
 /** The model of a split ring. */
 export class SplitModel implements RingModel {
@@ -39,15 +31,15 @@ export class SplitModel implements RingModel {
   readonly #memory: DriverMemory;
   readonly #config: VirtqueueConfig;
   readonly #ranges: readonly Range[];
+  readonly #writes: ForetoldWrites;
   readonly #limit: number;
   #next: number;
   #seen: number;
   #nextUsed: number;
   #staged = 0;
   #waiting = -1;
-  /** Heads popped since the last push or malformed chain. */
+  /** Heads popped since the last one that was pushed, or was malformed. */
   #undoable: number[] = [];
-  #writes: Write[] = [];
 
   /** Of the ring of `config` as it is opened now. */
   constructor(
@@ -58,19 +50,17 @@ export class SplitModel implements RingModel {
     this.#memory = memory;
     this.#config = config;
     this.#ranges = ranges;
+    this.#writes = new ForetoldWrites(memory);
     this.#next = config.nextAvail;
     this.#seen = config.nextAvail;
-    this.#nextUsed = this.#u16(config.deviceArea + 2);
+    this.#nextUsed = this.#writes.u16(config.deviceArea + 2);
     this.chain = new ChainModel(ranges);
     this.#limit = Math.max(config.size, TABLE_MAX);
   }
 
   pop(): boolean {
     const popped = !this.broken && this.#pop();
-    // The ring is to write it itself.
-    for (const write of this.#writes.toReversed()) {
-      this.#set(write.address, write.bits, write.before);
-    }
+    this.#writes.undo();
     return popped;
   }
 
@@ -85,7 +75,7 @@ export class SplitModel implements RingModel {
 
   push(head: number, written: number): void {
     this.inFlight.delete(head);
-    this.#undoable = [];
+    this.#undoable = this.#undoable.slice(this.#undoable.indexOf(head) + 1);
     this.#stage(head, written);
   }
 
@@ -94,11 +84,11 @@ export class SplitModel implements RingModel {
     const staged = this.#staged;
     if (staged === 0) return false;
     this.#staged = 0;
-    this.#write(deviceArea + 2, 16, this.#nextUsed);
+    this.#writes.foretell(deviceArea + 2, 16, this.#nextUsed);
     if (!eventIndex) {
-      return (this.#u16(driverArea) & VIRTQ_AVAIL_F_NO_INTERRUPT) === 0;
+      return (this.#writes.u16(driverArea) & VIRTQ_AVAIL_F_NO_INTERRUPT) === 0;
     }
-    const event = this.#u16(driverArea + 4 + 2 * size);
+    const event = this.#writes.u16(driverArea + 4 + 2 * size);
     const old = this.#nextUsed - staged;
     // vring_need_event() of §2.7.10.
     return ((this.#nextUsed - event - 1) & 0xffff) <
@@ -117,35 +107,33 @@ export class SplitModel implements RingModel {
     if (this.broken) return;
     const { size, deviceArea, eventIndex } = this.#config;
     if (eventIndex) {
-      this.#write(deviceArea + 4 + 8 * size, 16, (this.#next - 1) & 0xffff);
-    } else this.#write(deviceArea, 16, VIRTQ_USED_F_NO_NOTIFY);
+      this.#writes.foretell(
+        deviceArea + 4 + 8 * size,
+        16,
+        (this.#next - 1) & 0xffff,
+      );
+    } else this.#writes.foretell(deviceArea, 16, VIRTQ_USED_F_NO_NOTIFY);
   }
 
   enableKicks(): boolean {
     if (this.broken) return false;
     const { size, driverArea, deviceArea, eventIndex } = this.#config;
     if (eventIndex) {
-      const index = this.#u16(driverArea + 2);
-      this.#write(deviceArea + 4 + 8 * size, 16, index);
-    } else this.#write(deviceArea, 16, 0);
+      const index = this.#writes.u16(driverArea + 2);
+      this.#writes.foretell(deviceArea + 4 + 8 * size, 16, index);
+    } else this.#writes.foretell(deviceArea, 16, 0);
     return this.hasAvailable();
   }
 
   verify(): void {
-    for (const { address, bits, value } of this.#writes) {
-      const there = bits === 16 ? this.#u16(address) : this.#u32(address);
-      if (there !== value) {
-        assertEquals(there, value, `at 0x${address.toString(16)}`);
-      }
-    }
-    this.#writes = [];
+    this.#writes.verify();
   }
 
   #pop(): boolean {
     const { size, driverArea } = this.#config;
     while (this.inFlight.size + this.#staged < size) {
       if (this.#next === this.#seen && !this.#look()) return false;
-      const head = this.#u16(driverArea + 4 + 2 * (this.#next % size));
+      const head = this.#writes.u16(driverArea + 4 + 2 * (this.#next % size));
       if (head >= size) {
         this.broken = true;
         return false;
@@ -164,16 +152,15 @@ export class SplitModel implements RingModel {
       }
       this.malformed++;
       this.#undoable = [];
-      const element = this.#stage(head, 0);
+      this.#stage(head, 0);
       // A table may lie in the used ring.
-      this.#set(element, 32, head);
-      this.#set(element + 4, 32, 0);
+      this.#writes.apply();
     }
     return false;
   }
 
   #look(): boolean {
-    const index = this.#u16(this.#config.driverArea + 2);
+    const index = this.#writes.u16(this.#config.driverArea + 2);
     const count = (index - this.#next) & 0xffff;
     if (count > this.#config.size) this.broken = true;
     if (count === 0 || this.broken) return false;
@@ -226,35 +213,13 @@ export class SplitModel implements RingModel {
     return chain.isWhole();
   }
 
-  /** The next used entry, and where it is to be. */
-  #stage(head: number, written: number): number {
+  /** The next used entry. */
+  #stage(head: number, written: number): void {
     const { size, deviceArea } = this.#config;
     const element = deviceArea + 4 + 8 * (this.#nextUsed % size);
-    this.#write(element, 32, head);
-    this.#write(element + 4, 32, written);
+    this.#writes.foretell(element, 32, head);
+    this.#writes.foretell(element + 4, 32, written);
     this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
     this.#staged++;
-    return element;
-  }
-
-  #write(address: number, bits: 16 | 32, value: number): void {
-    const before = bits === 16 ? this.#u16(address) : this.#u32(address);
-    this.#writes.push({ address, bits, value, before });
-  }
-
-  #set(address: number, bits: 16 | 32, value: number): void {
-    const [view, at] = this.#memory.view(address);
-    if (bits === 16) view.setUint16(at, value, true);
-    else view.setUint32(at, value, true);
-  }
-
-  #u16(address: number): number {
-    const [view, at] = this.#memory.view(address);
-    return view.getUint16(at, true);
-  }
-
-  #u32(address: number): number {
-    const [view, at] = this.#memory.view(address);
-    return view.getUint32(at, true);
   }
 }
