@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { ProtocolError, SystemError } from "../errors.ts";
-import { EAGAIN, ECONNREFUSED, ENOENT } from "../ffi/abi.ts";
+import { ProtocolError } from "../errors.ts";
 import { Reactor } from "../io/reactor.ts";
 import { UnixListener, UnixSocket } from "../io/unix_socket.ts";
 import type { Message } from "./channel.ts";
@@ -20,11 +19,14 @@ import { NetworkRequests } from "./frontend_network.ts";
 import { PostcopyRequests } from "./frontend_postcopy.ts";
 import { FrontendRequests } from "./frontend_requests.ts";
 import {
+  connectWithin,
+  negotiate,
   type Negotiated,
   type NegotiateOptions,
+  setVring,
   type SharedRegion,
+  shareMemory,
   type VringSetup,
-  WANTED_PROTOCOL_FEATURES,
 } from "./frontend_setup.ts";
 import { SharingRequests } from "./frontend_sharing.ts";
 import {
@@ -39,14 +41,7 @@ import {
   vringFd,
   vringState,
 } from "./message.ts";
-import {
-  VHOST_MEMORY_BASELINE_NREGIONS,
-  VHOST_USER,
-  VHOST_USER_F_PROTOCOL_FEATURES,
-  VHOST_USER_PROTOCOL_F,
-  VIRTIO_F_IN_ORDER,
-  VIRTIO_F_RING_PACKED,
-} from "./protocol.ts";
+import { VHOST_USER } from "./protocol.ts";
 
 export {
   HangUpError,
@@ -61,9 +56,6 @@ export {
   type VringSetup,
   WANTED_PROTOCOL_FEATURES,
 } from "./frontend_setup.ts";
-
-/** How often a back-end is looked for that is not there yet. */
-const RETRY_MS = 20;
 
 /**
  * One connection to a back-end. Requests are sent in the order of the calls;
@@ -149,15 +141,7 @@ export class Frontend implements Disposable {
     timeoutMs: number,
     reactor: Reactor = Reactor.main,
   ): Promise<Frontend> {
-    const end = performance.now() + timeoutMs;
-    for (;;) {
-      try {
-        return Frontend.connect(path, reactor);
-      } catch (error) {
-        if (!isAbsence(error) || performance.now() > end) throw error;
-      }
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-    }
+    return new Frontend(await connectWithin(path, timeoutMs), reactor);
   }
 
   /**
@@ -204,44 +188,13 @@ export class Frontend implements Disposable {
   }
 
   /** Takes ownership and agrees on features, as far as memory and rings. */
-  async negotiate(options: NegotiateOptions = {}): Promise<Negotiated> {
-    const offered = await this.getFeatures();
-    let queueCount = 1;
-    if ((offered & VHOST_USER_F_PROTOCOL_FEATURES) !== 0n) {
-      const wanted = options.protocolFeatures ?? WANTED_PROTOCOL_FEATURES;
-      await this.setProtocolFeatures(
-        await this.getProtocolFeatures() & wanted,
-      );
-    }
-    if (this.hasProtocolFeature(VHOST_USER_PROTOCOL_F.MQ)) {
-      queueCount = await this.getQueueNum();
-    }
-    await this.setOwner();
-    const accepted = options.features ??
-      offered & ~(VIRTIO_F_RING_PACKED | VIRTIO_F_IN_ORDER);
-    const features = offered & (accepted | VHOST_USER_F_PROTOCOL_FEATURES);
-    await this.setFeatures(features);
-    const { protocolFeatures } = this.#link;
-    return { features, protocolFeatures, queueCount };
+  negotiate(options: NegotiateOptions = {}): Promise<Negotiated> {
+    return negotiate(this, options);
   }
 
   /** Sets up, starts and enables vring `index`. */
-  async setVring(index: number, setup: VringSetup): Promise<void> {
-    const { descriptor, available, used } = setup;
-    await this.setVringNum(index, setup.size);
-    await this.setVringBase(index, setup.base ?? 0);
-    await this.setVringAddr({
-      index,
-      flags: 0,
-      descriptor,
-      used,
-      available,
-      log: 0,
-    });
-    if (setup.err !== undefined) await this.setVringErr(index, setup.err);
-    await this.setVringCall(index, setup.call ?? null);
-    await this.setVringKick(index, setup.kick ?? null);
-    await this.setVringEnable(index, true);
+  setVring(index: number, setup: VringSetup): Promise<void> {
+    return setVring(this, index, setup);
   }
 
   /** GET_FEATURES: what is offered. */
@@ -289,22 +242,8 @@ export class Frontend implements Disposable {
    * one where they are more than that takes. Rejects with a RangeError where
    * they are too many for the back-end.
    */
-  async shareMemory(regions: readonly SharedRegion[]): Promise<void> {
-    if (regions.length <= VHOST_MEMORY_BASELINE_NREGIONS) {
-      return await this.setMemTable(regions);
-    }
-    const slots = this.hasProtocolFeature(
-        VHOST_USER_PROTOCOL_F.CONFIGURE_MEM_SLOTS,
-      )
-      ? await this.getMaxMemSlots()
-      : VHOST_MEMORY_BASELINE_NREGIONS;
-    if (regions.length > slots) {
-      throw new RangeError(
-        `The back-end takes ${slots} regions of memory and there are ` +
-          `${regions.length}: share fewer`,
-      );
-    }
-    for (const region of regions) await this.addMemReg(region);
+  shareMemory(regions: readonly SharedRegion[]): Promise<void> {
+    return shareMemory(this, regions);
   }
 
   /** GET_MAX_MEM_SLOTS: how many regions there can be. */
@@ -524,10 +463,4 @@ export class Frontend implements Disposable {
     const payload = vringFd.encode({ index: BigInt(index), noFd });
     return this.command(request, payload, noFd ? [] : [fd]);
   }
-}
-
-/** Whether nobody listens, or has room for one more. */
-function isAbsence(error: unknown): boolean {
-  return error instanceof SystemError &&
-    [ENOENT, ECONNREFUSED, EAGAIN].includes(error.errno);
 }

@@ -1,11 +1,34 @@
 /**
- * What it takes to set up a connection: features, memory, vrings.
+ * What it takes to set up a connection, request by request: the socket,
+ * features, memory, vrings.
  *
  * @module
  */
+import { SystemError } from "../errors.ts";
+import { EAGAIN, ECONNREFUSED, ENOENT } from "../ffi/abi.ts";
+import { UnixSocket } from "../io/unix_socket.ts";
+import type { Frontend } from "./frontend.ts";
 import type { BorrowedFd } from "./frontend_link.ts";
 import type { MemoryRegion, VringAddress } from "./message.ts";
-import { protocolBits, VHOST_USER_PROTOCOL_F } from "./protocol.ts";
+import {
+  protocolBits,
+  VHOST_F_LOG_ALL,
+  VHOST_MEMORY_BASELINE_NREGIONS,
+  VHOST_USER_F_PROTOCOL_FEATURES,
+  VHOST_USER_PROTOCOL_F,
+  VIRTIO_F_IN_ORDER,
+  VIRTIO_F_RING_PACKED,
+} from "./protocol.ts";
+
+/** How often a back-end is looked for that is not there yet. */
+const RETRY_MS = 20;
+
+/** VIRTIO_F_ACCESS_PLATFORM: addresses are those of an IOMMU. */
+const VIRTIO_F_ACCESS_PLATFORM = 1n << 33n;
+
+/** What only a front-end accepts that has asked for it. */
+const UNWANTED_FEATURES = VHOST_F_LOG_ALL | VIRTIO_F_ACCESS_PLATFORM |
+  VIRTIO_F_RING_PACKED | VIRTIO_F_IN_ORDER;
 
 /** The protocol features that `Frontend.negotiate` asks for by itself. */
 export const WANTED_PROTOCOL_FEATURES: bigint = protocolBits([
@@ -28,7 +51,8 @@ export interface SharedRegion extends MemoryRegion {
 export interface NegotiateOptions {
   /**
    * Of the offered virtio features, those to accept; all by default but for
-   * RING_PACKED and IN_ORDER, which change what a ring looks like.
+   * RING_PACKED and IN_ORDER, which change what a ring looks like,
+   * ACCESS_PLATFORM, which takes an IOMMU, and LOG_ALL, which takes a log.
    */
   readonly features?: bigint;
   /** Of the offered protocol features, likewise; those of {@linkcode WANTED_PROTOCOL_FEATURES} by default. */
@@ -58,4 +82,94 @@ export interface VringSetup
   readonly call?: BorrowedFd;
   /** The err eventfd. */
   readonly err?: BorrowedFd;
+}
+
+/** As `Frontend.connectWithin`. */
+export async function connectWithin(
+  path: string,
+  timeoutMs: number,
+): Promise<UnixSocket> {
+  const end = performance.now() + timeoutMs;
+  for (;;) {
+    try {
+      return UnixSocket.connect(path);
+    } catch (error) {
+      if (!isAbsence(error) || performance.now() > end) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
+}
+
+/** As `Frontend.negotiate`. */
+export async function negotiate(
+  frontend: Frontend,
+  options: NegotiateOptions,
+): Promise<Negotiated> {
+  const offered = await frontend.getFeatures();
+  let queueCount = 1;
+  if ((offered & VHOST_USER_F_PROTOCOL_FEATURES) !== 0n) {
+    const wanted = options.protocolFeatures ?? WANTED_PROTOCOL_FEATURES;
+    await frontend.setProtocolFeatures(
+      await frontend.getProtocolFeatures() & wanted,
+    );
+  }
+  if (frontend.hasProtocolFeature(VHOST_USER_PROTOCOL_F.MQ)) {
+    queueCount = await frontend.getQueueNum();
+  }
+  await frontend.setOwner();
+  const accepted = options.features ?? offered & ~UNWANTED_FEATURES;
+  const features = offered & (accepted | VHOST_USER_F_PROTOCOL_FEATURES);
+  await frontend.setFeatures(features);
+  const { protocolFeatures } = frontend;
+  return { features, protocolFeatures, queueCount };
+}
+
+/** As `Frontend.shareMemory`. */
+export async function shareMemory(
+  frontend: Frontend,
+  regions: readonly SharedRegion[],
+): Promise<void> {
+  if (regions.length <= VHOST_MEMORY_BASELINE_NREGIONS) {
+    return await frontend.setMemTable(regions);
+  }
+  const { CONFIGURE_MEM_SLOTS } = VHOST_USER_PROTOCOL_F;
+  const slots = frontend.hasProtocolFeature(CONFIGURE_MEM_SLOTS)
+    ? await frontend.getMaxMemSlots()
+    : VHOST_MEMORY_BASELINE_NREGIONS;
+  if (regions.length > slots) {
+    throw new RangeError(
+      `The back-end takes ${slots} regions of memory and there are ` +
+        `${regions.length}: share fewer`,
+    );
+  }
+  for (const region of regions) await frontend.addMemReg(region);
+}
+
+/** As `Frontend.setVring`. */
+export async function setVring(
+  frontend: Frontend,
+  index: number,
+  setup: VringSetup,
+): Promise<void> {
+  const { descriptor, available, used } = setup;
+  await frontend.setVringNum(index, setup.size);
+  await frontend.setVringBase(index, setup.base ?? 0);
+  await frontend.setVringAddr({
+    index,
+    flags: 0,
+    descriptor,
+    used,
+    available,
+    log: 0,
+  });
+  if (setup.err !== undefined) await frontend.setVringErr(index, setup.err);
+  await frontend.setVringCall(index, setup.call ?? null);
+  await frontend.setVringKick(index, setup.kick ?? null);
+  await frontend.setVringEnable(index, true);
+}
+
+/** Whether nobody listens, or has room for one more. */
+function isAbsence(error: unknown): boolean {
+  return error instanceof SystemError &&
+    [ENOENT, ECONNREFUSED, EAGAIN].includes(error.errno);
 }

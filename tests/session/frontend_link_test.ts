@@ -213,3 +213,23 @@ Deno.test("a back-end that is being started is waited for", async () => {
 function soon(): Promise<string> {
   return new Promise((resolve) => setTimeout(() => resolve("not yet"), 30));
 }
+
+Deno.test("what takes more of a front-end is only accepted when asked for", async () => {
+  const offered = 1n << 26n | 1n << 32n | 1n << 33n | 1n << 34n | 1n << 35n;
+  const accepted: bigint[] = [];
+  await withBackend(
+    async ({ request, payload }, channel) => {
+      if (request === VHOST_USER.SET_FEATURES) {
+        accepted.push(u64.decode(payload).value);
+      } else if (request === GET_FEATURES) {
+        await channel.send(request, 5, u64.encode({ value: offered }));
+      }
+    },
+    async (frontend) => {
+      await frontend.negotiate();
+      await frontend.negotiate({ features: offered | 1n << 5n });
+      await frontend.getFeatures();
+    },
+  );
+  assertEquals(accepted, [1n << 32n, offered]);
+});
