@@ -29,7 +29,7 @@ import type { RingRequest } from "./ring_request.ts";
 /** How often a device is turned that has nothing to wait for. */
 const TURNS_MAX = 10_000;
 /** How often a device is turned in which something moves each time. */
-const MOVES_MAX = 1_000_000;
+const MOVES_MAX = 100_000;
 /** How long a device is turned that has something to wait for. */
 const QUIET_MS = 5000;
 /** How long one look at what it waits for takes. */
@@ -123,7 +123,7 @@ export class FakeDriver implements Disposable, AsyncDisposable {
   /** The states that the control side sent to the data side. */
   readonly updates: unknown[] = [];
   /** How often the device said that its configuration changed. */
-  configChangeCount = 0;
+  configChangeCount: number = 0;
   readonly #guest: GuestMemory;
   readonly #device: Device | null;
   readonly #epoll: Epoll | null;

@@ -29,9 +29,9 @@ export class FakeRing {
   /** Of the ring in its device. */
   readonly index: number;
   /** How often the device would have called the driver. */
-  callCount = 0;
+  callCount: number = 0;
   /** How often `kick` was called: a driver does where the device wants it. */
-  kickCount = 0;
+  kickCount: number = 0;
   readonly #memory: DriverMemory;
   readonly #host: FakeRingHost;
   readonly #options: RequestRingOptions;

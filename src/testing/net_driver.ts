@@ -79,7 +79,7 @@ export class NetDriver {
   /** The frames to send. */
   readonly transmit: RequestRing;
   /** Frames that the device took. */
-  sentCount = 0;
+  sentCount: number = 0;
   readonly #options: NetDriverOptions;
 
   /** Drives the rings, which lie in `memory`. */

@@ -17,9 +17,9 @@ export class RingRequest {
   /** Its descriptors, in order. */
   readonly segments: readonly DriverSegment[];
   /** As `RingDriver.add` returned it; -1 before that. */
-  head = -1;
+  head: number = -1;
   /** The bytes that the device says it wrote; -1 while it has the request. */
-  written = -1;
+  written: number = -1;
   readonly #memory: DriverMemory;
   readonly #rooms: readonly number[];
   readonly #pieces: readonly DriverSegment[];
