@@ -13,7 +13,7 @@ import type { Target } from "./target.ts";
 /** Turns without a pause before waiting in pauses of a millisecond. */
 const QUICK_TURNS = 64;
 /** How long something is given to happen that must not happen. */
-const QUIET_MS = 30;
+const QUIET_MS = 20;
 
 /** What a check works with. Everything it opens is closed when it ends. */
 export class CheckRun implements Disposable {

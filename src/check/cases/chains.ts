@@ -95,7 +95,10 @@ export const CHAIN_CHECKS: readonly Check[] = [
     section: INDIRECT,
     level: "MUST",
     devices: ["block", "net"],
-    run: (run) => worksAs(run, [{ readable: bytewise(8) }], 3),
+    run: (run) => {
+      run.needsSplit();
+      return worksAs(run, [{ readable: bytewise(8) }], 3);
+    },
   },
   {
     id: "chain/indirect-write-flag",
