@@ -135,6 +135,7 @@ export class BlockLoad implements Load {
         queues.push(queue);
         await wire.start(index, queue.lane);
       }
+      await wire.ready();
       return new BlockLoad(wire, queues, histogram, options, capacity);
     } catch (error) {
       for (const { lane } of queues) lane[Symbol.dispose]();

@@ -28,3 +28,12 @@ export function nanoseconds(): number {
 export function since(startSeconds: number, startNanoseconds: number): number {
   return (time[0]! - startSeconds) * NANOSECONDS + time[2]! - startNanoseconds;
 }
+
+/** The same in milliseconds, fractions included, however long it is. */
+export function millisecondsSince(
+  startSeconds: number,
+  startNanoseconds: number,
+): number {
+  return (time[0]! - startSeconds) * 1000 +
+    (time[2]! - startNanoseconds) / 1e6;
+}

@@ -102,6 +102,7 @@ export class NetLoad implements Load {
         await wire.start(2 * index, pair.receive);
         await wire.start(2 * index + 1, pair.transmit);
       }
+      await wire.ready();
       return new NetLoad(wire, pairs, histogram, options);
     } catch (error) {
       for (const pair of pairs) closePair(pair);

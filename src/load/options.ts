@@ -56,7 +56,6 @@ export const LOAD_OPTIONS = {
     placeholder: "N",
     min: 1,
     max: 32768,
-    powerOfTwo: true,
     describe: "Entries of each; else what --depth needs, 256 at least",
   },
   "indirect": {
@@ -291,6 +290,15 @@ function kind<S extends Readonly<Record<string, OptionSpec>>>(
 
 function wireOptions(common: LoadValues): WireOptions {
   const ringSize = common["ring-size"];
+  if (ringSize !== undefined && common.ring === "split") {
+    const below = 2 ** Math.floor(Math.log2(ringSize));
+    if (below !== ringSize) {
+      throw new UsageError(
+        `--ring-size is ${ringSize}, but split rings have a power of two: ` +
+          `the next one below is ${below}`,
+      );
+    }
+  }
   return {
     depth: common.depth,
     ring: common.ring,

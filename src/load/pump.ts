@@ -4,7 +4,7 @@
  */
 import { Epoll } from "../io/epoll.ts";
 import { clearEventFd } from "../io/event_fd.ts";
-import { nanoseconds, readClock, seconds, since } from "./clock.ts";
+import { millisecondsSince, nanoseconds, readClock, seconds } from "./clock.ts";
 import { LoadError } from "./errors.ts";
 import { Budget, type Lane } from "./lane.ts";
 
@@ -127,7 +127,10 @@ export class Pump implements Disposable {
 
   /** Nothing moved: sleeps until a call, unless it polls. */
   #rest(): void {
-    const stalled = since(this.#movedSeconds, this.#movedNanoseconds) / 1e6;
+    const stalled = millisecondsSince(
+      this.#movedSeconds,
+      this.#movedNanoseconds,
+    );
     if (stalled >= this.#stallMs) this.#giveUp();
     if (this.#polled) return;
     const lanes = this.#lanes;
@@ -151,7 +154,7 @@ export class Pump implements Disposable {
   }
 
   #sinceStart(): number {
-    return since(this.#startSeconds, this.#startNanoseconds) / 1e6;
+    return millisecondsSince(this.#startSeconds, this.#startNanoseconds);
   }
 
   #giveUp(): never {

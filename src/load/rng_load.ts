@@ -66,6 +66,7 @@ export class RngLoad implements Load {
       const work = new RngWork(size);
       lane = new RequestLane(ring, depth, work, new Histogram());
       await wire.start(0, lane);
+      await wire.ready();
       return new RngLoad(wire, lane, work, options);
     } catch (error) {
       lane?.[Symbol.dispose]();
