@@ -35,6 +35,11 @@ export const COMMON_OPTIONS = {
     default: 1,
     describe: "How many workers the virtqueues are spread over",
   },
+  "iommu": {
+    type: "boolean",
+    describe: "Serve a guest with a virtual IOMMU: the device reaches only " +
+      "what that maps (QEMU: iommu_platform=on,ats=on)",
+  },
   "log-level": {
     type: "choice",
     choices: ["error", "warn", "info", "debug"],
@@ -58,6 +63,7 @@ export const SERVER_OPTIONS = {
   "fd": COMMON_OPTIONS["fd"],
   "data-plane": COMMON_OPTIONS["data-plane"],
   "queue-threads": COMMON_OPTIONS["queue-threads"],
+  "iommu": COMMON_OPTIONS["iommu"],
 } as const satisfies OptionSpecs;
 
 /** The values of the options of one server. */

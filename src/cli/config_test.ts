@@ -67,18 +67,21 @@ Deno.test("a file says which devices there are, and how they are served", () => 
       "fd": undefined,
       "data-plane": "auto",
       "queue-threads": 2,
+      "iommu": false,
     },
     {
       "socket-path": undefined,
       "fd": 3,
       "data-plane": "auto",
       "queue-threads": 1,
+      "iommu": false,
     },
     {
       "socket-path": "b.sock",
       "fd": undefined,
       "data-plane": "inline",
       "queue-threads": 1,
+      "iommu": false,
     },
   ]);
 });

@@ -115,6 +115,7 @@ Deno.test("a device is served with all its options typed", async () => {
       "fd": undefined,
       "data-plane": "auto",
       "queue-threads": 1,
+      "iommu": false,
       "log-level": "info",
       "print-capabilities": false,
       "version": false,
@@ -138,6 +139,7 @@ Deno.test("the common options are typed too", async () => {
       "fd": 3,
       "data-plane": "worker",
       "queue-threads": 2,
+      "iommu": false,
       "log-level": "debug",
       "print-capabilities": false,
       "version": false,
@@ -193,7 +195,11 @@ Deno.test("the help of a device follows from its options", async () => {
 Deno.test("several devices are served as a file says", async () => {
   const { code, err, served } = await outcome("serve --config good.json");
   assertEquals([code, err], [0, ""]);
-  const server = { "data-plane": "auto", "queue-threads": 1 };
+  const server = {
+    "data-plane": "auto",
+    "queue-threads": 1,
+    "iommu": false,
+  };
   assertEquals(served, [
     {
       name: "tape0",

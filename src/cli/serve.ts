@@ -135,6 +135,7 @@ function serveOptions(values: ServerValues): ServeOptions {
   const options: ServeOptions = {
     queueThreads: values["queue-threads"],
     dataPlane: values["data-plane"],
+    iommu: values.iommu,
   };
   if (values.fd !== undefined) options.fd = values.fd;
   if (values["socket-path"] !== undefined) {
