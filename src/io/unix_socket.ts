@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { UsageError } from "../errors.ts";
+import { SystemError, UsageError } from "../errors.ts";
 import {
   AF_UNIX,
   EADDRINUSE,
@@ -45,6 +45,9 @@ import { pathError } from "./path_error.ts";
 const STREAM = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
 const BACKLOG = 16;
 
+/** Errors of a `connect` that another attempt may not meet. */
+const ABSENT: ReadonlySet<number> = new Set([EAGAIN, ECONNREFUSED, ENOENT]);
+
 // One message at a time and thread: the calls are synchronous.
 const HEADER_AT = 0;
 const IOVEC_AT = 64;
@@ -85,6 +88,16 @@ export class UnixSocket implements Disposable {
       ? "start the server that listens there first"
       : undefined;
     throw pathError("connect", failure, path, "read and write", remedy);
+  }
+
+  /** As `connect`; null where nobody listens there, or has room for one more. */
+  static tryConnect(path: string): UnixSocket | null {
+    try {
+      return UnixSocket.connect(path);
+    } catch (error) {
+      if (error instanceof SystemError && ABSENT.has(error.errno)) return null;
+      throw error;
+    }
   }
 
   /** Two sockets, connected to each other. */

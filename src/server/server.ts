@@ -4,16 +4,18 @@
  * @module
  */
 import type { Device } from "../device/device.ts";
-import { SystemError } from "../errors.ts";
-import { EMFILE, ENFILE, ENOMEM } from "../ffi/abi.ts";
-import { Fd } from "../io/fd.ts";
 import { Reactor } from "../io/reactor.ts";
-import { isListening, UnixListener, UnixSocket } from "../io/unix_socket.ts";
+import type { UnixSocket } from "../io/unix_socket.ts";
 import { log } from "../log.ts";
 import { Session } from "../vhost_user/session.ts";
 import type { Carrier } from "./command.ts";
 import { DataPlane } from "./data_plane.ts";
 import { DeviceBackend } from "./device_backend.ts";
+import {
+  type FrontEndOptions,
+  type FrontEnds,
+  openFrontEnds,
+} from "./front_ends.ts";
 import { InlinePlane } from "./inline_plane.ts";
 import { openUring } from "./open_uring.ts";
 import { WorkerPlane } from "./worker_plane.ts";
@@ -21,15 +23,8 @@ import { WorkerPlane } from "./worker_plane.ts";
 /** Where the rings run. `auto`: on workers where modules may be read. */
 export type DataPlaneKind = "auto" | "inline" | "worker";
 
-/** How often a connection is tried that there is a shortage for. */
-const SHORTAGE_MS = 100;
-
 /** How a device is served. */
-export interface ServeOptions {
-  /** The path to listen on; exclusive with `fd`. */
-  socketPath?: string;
-  /** A descriptor to take over: listening or connected. */
-  fd?: number;
+export interface ServeOptions extends FrontEndOptions {
   /** Threads for the rings, at least 1; more than one needs workers. */
   queueThreads?: number;
   /** Where the rings run. */
@@ -48,8 +43,7 @@ export class Server {
   readonly #backend: DeviceBackend;
   readonly #reactor: Reactor;
   readonly #name: string;
-  #listener: UnixListener | null = null;
-  #connected: UnixSocket | null = null;
+  readonly #frontEnds: FrontEnds;
   #session: Session | null = null;
   #stopping = false;
 
@@ -58,17 +52,18 @@ export class Server {
     device: Device,
     carrier: Carrier,
     reactor: Reactor,
-    iommu: boolean,
+    options: ServeOptions,
   ) {
     this.#name = name;
     this.#device = device;
     this.#carrier = carrier;
     this.#reactor = reactor;
-    this.#backend = new DeviceBackend(device, carrier, iommu);
+    this.#backend = new DeviceBackend(device, carrier, options.iommu ?? false);
+    this.#frontEnds = openFrontEnds(name, options, reactor);
   }
 
   /**
-   * Puts `device` on a data plane and listens.
+   * Puts `device` on a data plane, and listens for front-ends.
    *
    * @throws {SystemError} Where the socket or the threads can't be had; the
    * device is closed then.
@@ -81,15 +76,12 @@ export class Server {
     const reactor = Reactor.main;
     try {
       const carrier = await openCarrier(device, options, reactor);
-      const iommu = options.iommu ?? false;
-      const server = new Server(name, device, carrier, reactor, iommu);
       try {
-        server.#listen(options);
+        return new Server(name, device, carrier, reactor, options);
       } catch (error) {
-        await server.#closeCarrier();
+        await closeCarrier(name, carrier);
         throw error;
       }
-      return server;
     } catch (error) {
       await device.close();
       throw error;
@@ -102,65 +94,33 @@ export class Server {
    */
   async run(): Promise<void> {
     try {
-      const served = this.#connected !== null
-        ? this.#serve(this.#connected)
-        : this.#accept(this.#listener!);
       // Without its rings the server is of no use: rather none, to be restarted.
-      await Promise.race([served, this.#carrier.failure]);
+      await Promise.race([this.#serveAll(), this.#carrier.failure]);
     } finally {
       await this.#close();
     }
   }
 
   /** Closes what was opened; in place of `run`, for one that is never run. */
-  async close(): Promise<void> {
-    this.#connected?.[Symbol.dispose]();
-    await this.#close();
+  close(): Promise<void> {
+    return this.#close();
   }
 
   /** Drains the rings, answers, and lets `run` resolve. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    if (this.#listener !== null) this.#reactor.cancel(this.#listener.fd.number);
+    this.#frontEnds.stop();
     await this.#session?.stop();
   }
 
-  #listen(options: ServeOptions): void {
-    if (options.fd === undefined) {
-      this.#listener = UnixListener.bind(options.socketPath!);
-      log.info(`${this.#name} listens on ${options.socketPath}`);
-      return;
-    }
-    const fd = new Fd(options.fd);
-    if (isListening(fd)) {
-      this.#listener = UnixListener.fromFd(fd);
-      log.info(`${this.#name} listens on descriptor ${options.fd}`);
-    } else this.#connected = UnixSocket.fromFd(fd);
-  }
-
-  async #accept(listener: UnixListener): Promise<void> {
-    while (!this.#stopping) {
-      let socket: UnixSocket | null;
-      try {
-        socket = listener.accept();
-      } catch (error) {
-        if (!isShortage(error)) throw error;
-        // Another device's front-end may hold what is missing, and leave.
-        log.warnOnce(`${error.message}: the front-end waits until there is`);
-        await new Promise((resolve) => setTimeout(resolve, SHORTAGE_MS));
-        continue;
-      }
-      if (socket !== null) {
-        await this.#serve(socket);
-        // Who connects and leaves without end waits for nothing.
-        await new Promise<void>((resolve) => setImmediate(resolve));
-        continue;
-      }
-      try {
-        await this.#reactor.readable(listener.fd.number);
-      } catch (error) {
-        if (!this.#stopping) throw error;
-      }
+  async #serveAll(): Promise<void> {
+    for (;;) {
+      const socket = await this.#frontEnds.next();
+      if (socket === null) return;
+      if (this.#stopping) return socket[Symbol.dispose]();
+      await this.#serve(socket);
+      // Who connects and leaves without end waits for nothing.
+      await new Promise<void>((resolve) => setImmediate(resolve));
     }
   }
 
@@ -175,26 +135,20 @@ export class Server {
   }
 
   async #close(): Promise<void> {
-    this.#listener?.[Symbol.dispose]();
-    await this.#closeCarrier();
+    this.#frontEnds[Symbol.dispose]();
+    await closeCarrier(this.#name, this.#carrier);
     await this.#device.close();
-  }
-
-  async #closeCarrier(): Promise<void> {
-    try {
-      await this.#carrier.send({ kind: "close" });
-    } catch (error) {
-      // It failed before, and whoever awaits `failure` knows.
-      log.debug(`${this.#name}: the data plane is gone: ${error}`);
-    }
-    await this.#carrier.close();
   }
 }
 
-/** Whether there are no descriptors or no memory for one more connection. */
-function isShortage(error: unknown): error is SystemError {
-  return error instanceof SystemError &&
-    [EMFILE, ENFILE, ENOMEM].includes(error.errno);
+async function closeCarrier(name: string, carrier: Carrier): Promise<void> {
+  try {
+    await carrier.send({ kind: "close" });
+  } catch (error) {
+    // It failed before, and whoever awaits `failure` knows.
+    log.debug(`${name}: the data plane is gone: ${error}`);
+  }
+  await carrier.close();
 }
 
 async function openCarrier(

@@ -4,8 +4,6 @@
  *
  * @module
  */
-import { SystemError } from "../errors.ts";
-import { EAGAIN, ECONNREFUSED, ENOENT } from "../ffi/abi.ts";
 import { UnixSocket } from "../io/unix_socket.ts";
 import type { Frontend } from "./frontend.ts";
 import type { BorrowedFd } from "./frontend_link.ts";
@@ -90,14 +88,12 @@ export async function connectWithin(
   timeoutMs: number,
 ): Promise<UnixSocket> {
   const end = performance.now() + timeoutMs;
-  for (;;) {
-    try {
-      return UnixSocket.connect(path);
-    } catch (error) {
-      if (!isAbsence(error) || performance.now() > end) throw error;
-    }
+  while (performance.now() < end) {
+    const socket = UnixSocket.tryConnect(path);
+    if (socket !== null) return socket;
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
+  return UnixSocket.connect(path);
 }
 
 /** As `Frontend.negotiate`. */
@@ -166,10 +162,4 @@ export async function setVring(
   await frontend.setVringCall(index, setup.call ?? null);
   await frontend.setVringKick(index, setup.kick ?? null);
   await frontend.setVringEnable(index, true);
-}
-
-/** Whether nobody listens, or has room for one more. */
-function isAbsence(error: unknown): boolean {
-  return error instanceof SystemError &&
-    [ENOENT, ECONNREFUSED, EAGAIN].includes(error.errno);
 }
