@@ -13,6 +13,11 @@ export const COMMON_OPTIONS = {
     placeholder: "PATH",
     describe: "Listen on this Unix socket, for front-end after front-end",
   },
+  "connect": {
+    type: "boolean",
+    describe: "Connect to --socket-path, where the front-end listens, again " +
+      "and again, instead of listening there",
+  },
   "fd": {
     type: "number",
     placeholder: "N",
@@ -60,6 +65,7 @@ export type CommonValues = OptionValues<typeof COMMON_OPTIONS>;
 /** The options that say how one device is served, be it one of several. */
 export const SERVER_OPTIONS = {
   "socket-path": COMMON_OPTIONS["socket-path"],
+  "connect": COMMON_OPTIONS["connect"],
   "fd": COMMON_OPTIONS["fd"],
   "data-plane": COMMON_OPTIONS["data-plane"],
   "queue-threads": COMMON_OPTIONS["queue-threads"],
@@ -89,6 +95,12 @@ export function checkServer(
         ? `There is no socket: give ${label("socket-path")} or ${label("fd")}`
         : `There are ${label("socket-path")} and ${label("fd")}: ` +
           "leave one of them out",
+    );
+  }
+  if (values.connect && path === undefined) {
+    throw new UsageError(
+      `There are ${label("connect")} and ${label("fd")}: give ` +
+        `${label("socket-path")} instead of ${label("fd")}`,
     );
   }
   const size = new TextEncoder().encode(path ?? "").length;

@@ -68,6 +68,7 @@ Deno.test("a file says which devices there are, and how they are served", () => 
       "data-plane": "auto",
       "queue-threads": 2,
       "iommu": false,
+      "connect": false,
     },
     {
       "socket-path": undefined,
@@ -75,6 +76,7 @@ Deno.test("a file says which devices there are, and how they are served", () => 
       "data-plane": "auto",
       "queue-threads": 1,
       "iommu": false,
+      "connect": false,
     },
     {
       "socket-path": "b.sock",
@@ -82,6 +84,7 @@ Deno.test("a file says which devices there are, and how they are served", () => 
       "data-plane": "inline",
       "queue-threads": 1,
       "iommu": false,
+      "connect": false,
     },
   ]);
 });

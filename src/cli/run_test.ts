@@ -116,6 +116,7 @@ Deno.test("a device is served with all its options typed", async () => {
       "data-plane": "auto",
       "queue-threads": 1,
       "iommu": false,
+      "connect": false,
       "log-level": "info",
       "print-capabilities": false,
       "version": false,
@@ -140,6 +141,7 @@ Deno.test("the common options are typed too", async () => {
       "data-plane": "worker",
       "queue-threads": 2,
       "iommu": false,
+      "connect": false,
       "log-level": "debug",
       "print-capabilities": false,
       "version": false,
@@ -199,6 +201,7 @@ Deno.test("several devices are served as a file says", async () => {
     "data-plane": "auto",
     "queue-threads": 1,
     "iommu": false,
+    "connect": false,
   };
   assertEquals(served, [
     {
@@ -358,6 +361,15 @@ Deno.test("there is exactly one socket", async () => {
   assertStringIncludes(await usageError("tape"), "There is no socket");
   const both = await usageError("tape --fd 3 --socket-path s");
   assertStringIncludes(both, "leave one of them out");
+});
+
+Deno.test("a descriptor is not connected to anything", async () => {
+  assertStringIncludes(
+    await usageError("tape --connect --fd 3"),
+    "There are --connect and --fd: give --socket-path instead",
+  );
+  const { code } = await outcome("tape --connect --socket-path s");
+  assertEquals(code, 0);
 });
 
 Deno.test("a socket path fits into sun_path, in bytes", async () => {

@@ -136,6 +136,7 @@ function serveOptions(values: ServerValues): ServeOptions {
     queueThreads: values["queue-threads"],
     dataPlane: values["data-plane"],
     iommu: values.iommu,
+    connect: values.connect,
   };
   if (values.fd !== undefined) options.fd = values.fd;
   if (values["socket-path"] !== undefined) {
