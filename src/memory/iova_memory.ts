@@ -110,6 +110,17 @@ export class IovaMemory extends GuestMemory {
     return complete && at >= end;
   }
 
+  /** As `demand`, and asks for nothing. */
+  covers(address: number, size: number, permissions: number): boolean {
+    let at = address;
+    while (at < address + size) {
+      const run = this.resolve(at, permissions);
+      if (run === 0) return false;
+      at += run;
+    }
+    return true;
+  }
+
   /** The front-end mapped a range: questions about it are answered. */
   answer(iova: number, size: number, permissions: number): void {
     for (let i = this.questionCount - 1; i >= 0; i--) {

@@ -2,6 +2,7 @@
 /**
  * @module
  */
+import { clearEventFd } from "../io/event_fd.ts";
 import type { IoUring } from "../io/io_uring.ts";
 import type {
   DataDevice,
@@ -205,6 +206,7 @@ export class DataPlane implements Disposable {
 
   #stopVring(index: number, answer: Answer): void {
     if (this.#virtual.isWaiting(index)) {
+      this.waiter.unwatch(index);
       return answer(this.#virtual.remove(index)!.config.nextAvail);
     }
     const ring = this.#rings[index];
@@ -289,9 +291,7 @@ export class DataPlane implements Disposable {
       this.#virtual.invalidate(iova, size);
       for (const ring of this.#active) {
         if (!this.#virtual.touches(ring.queue.index, iova, size)) continue;
-        // It asks for its areas, at once: the driver may not be done with it.
         this.#suspend(ring);
-        this.#virtual.isMapped(ring.queue.index);
       }
       answer(0);
     });
@@ -300,13 +300,20 @@ export class DataPlane implements Disposable {
   /** A ring behind an IOMMU has lost its areas: it waits until it has them. */
   #suspend(ring: LiveRing): void {
     const { queue, enabled, callFd, errFd } = ring;
+    // It looks at nothing any more, and must not come back sound.
+    if (queue.broken !== "") return;
     const { index } = queue;
-    this.waiter.unwatch(index);
+    const { kickFd } = this.#virtual.startOf(index);
+    // What is kicked for from here on is seen, and what is there already.
+    if (kickFd >= 0) clearEventFd(kickFd);
+    const asks = queue.chain.missed || queue.enableKicks();
     this.#device.stop?.(queue);
     this.#rings[index] = null;
     this.#list();
     if (ring.polled) this.#polled--;
-    this.#virtual.suspend(index, queue.resumeAt, { enabled, callFd, errFd });
+    const change = { enabled, callFd, errFd };
+    this.#virtual.suspend(index, queue.resumeAt, change, asks);
+    if (asks) this.#retry(this.#virtual.startOf(index));
   }
 
   /** Starts the rings that have waited for what is mapped now. */
@@ -318,6 +325,7 @@ export class DataPlane implements Disposable {
   #retry(start: StartVring): void {
     const memory = this.#virtual.retry(start.config.index);
     if (memory === null) return;
+    this.waiter.unwatch(start.config.index);
     try {
       this.#open(start, memory);
     } catch (error) {
@@ -347,7 +355,7 @@ export class DataPlane implements Disposable {
     if (command.kind === "enableVring") this.#enable(ring, command.enabled);
     else if (command.kind === "setErr") ring.errFd = command.fd;
     else if (command.kind === "setUsedLog") {
-      ring.queue.setUsedLog?.(command.address);
+      ring.queue.setUsedLog(command.address);
     } else {
       ring.callFd = command.fd;
       ring.call();

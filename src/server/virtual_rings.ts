@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { signalEventFd } from "../io/event_fd.ts";
+import { clearEventFd, signalEventFd } from "../io/event_fd.ts";
 import { log } from "../log.ts";
 import type { GuestMemory } from "../memory/guest_memory.ts";
 import { Iotlb, IOTLB_READ, IOTLB_WRITE } from "../memory/iotlb.ts";
@@ -41,6 +41,8 @@ interface VirtualRing {
   memory: IovaMemory;
   /** Whether it waits for its areas to be mapped. */
   waiting: boolean;
+  /** Whether it asks for them, or waits until there is something to do. */
+  asking: boolean;
 }
 
 /** The rings behind an IOMMU, and the mappings that this thread knows. */
@@ -76,7 +78,7 @@ export class VirtualRings {
     const { index } = start.config;
     this.remove(index);
     const memory = new IovaMemory(this.#memory, this.#iotlb);
-    const ring = { start, memory, waiting: true };
+    const ring = { start, memory, waiting: true, asking: true };
     this.#rings.push(ring);
     return this.#tryRing(ring);
   }
@@ -89,6 +91,11 @@ export class VirtualRings {
   /** Whether ring `index` waits for its areas. */
   isWaiting(index: number): boolean {
     return this.#ring(index)?.waiting ?? false;
+  }
+
+  /** What ring `index`, a virtual one, was or is to be started with. */
+  startOf(index: number): StartVring {
+    return this.#ring(index)!.start;
   }
 
   /** The memory of ring `index` where it is a virtual one, else null. */
@@ -111,13 +118,19 @@ export class VirtualRings {
     } else ring.start = { ...start, callFd: command.fd };
   }
 
-  /** Ring `index` has to wait, and then goes on from `nextAvail`. */
+  /**
+   * Ring `index` has to wait, and then goes on from `nextAvail`. It asks for
+   * its areas at once where it `asks`, else at the next kick: the driver may be
+   * done with it, and a question about what is gone is a fault in its log.
+   */
   suspend(
     index: number,
     nextAvail: number,
     change: Pick<StartVring, "enabled" | "callFd" | "errFd">,
+    asks: boolean,
   ): void {
     const ring = this.#ring(index)!;
+    ring.asking = asks || ring.start.kickFd < 0;
     const config = { ...ring.start.config, nextAvail };
     ring.start = { ...ring.start, ...change, config };
     ring.waiting = true;
@@ -199,7 +212,9 @@ export class VirtualRings {
   tell(): void {
     const rings = this.#rings;
     for (let i = 0; i < rings.length; i++) {
-      const memory = rings[i]!.memory;
+      const ring = rings[i]!;
+      if (ring.waiting && !ring.asking) this.#lookForKick(ring);
+      const memory = ring.memory;
       while (memory.sentCount < memory.questionCount) {
         const at = memory.sentCount++;
         this.tellMiss?.({
@@ -208,6 +223,13 @@ export class VirtualRings {
         });
       }
     }
+  }
+
+  /** A ring that waits in silence has something to do. */
+  #lookForKick(ring: VirtualRing): void {
+    if (clearEventFd(ring.start.kickFd) === 0) return;
+    ring.asking = true;
+    this.isMapped(ring.start.config.index);
   }
 
   #ring(index: number): VirtualRing | null {
@@ -220,11 +242,14 @@ export class VirtualRings {
 
   #tryRing(ring: VirtualRing): IovaMemory | null {
     const { config } = ring.start;
-    if (this.isMapped(config.index)) {
+    const isMapped = ring.asking
+      ? this.isMapped(config.index)
+      : areasOf(config).every((area) => ring.memory.covers(...area));
+    if (isMapped) {
       ring.waiting = false;
       return ring.memory;
     }
-    if (!ring.memory.missed) {
+    if (ring.asking && !ring.memory.missed) {
       report(
         ring.start,
         "The front-end's IOMMU does not let the device reach it",
