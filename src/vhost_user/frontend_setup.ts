@@ -14,6 +14,7 @@ import {
   VHOST_MEMORY_BASELINE_NREGIONS,
   VHOST_USER_F_PROTOCOL_FEATURES,
   VHOST_USER_PROTOCOL_F,
+  VHOST_VRING_F_LOG,
   VIRTIO_F_IN_ORDER,
   VIRTIO_F_RING_PACKED,
 } from "./protocol.ts";
@@ -72,8 +73,10 @@ export interface VringSetup
   extends Omit<VringAddress, "index" | "flags" | "log"> {
   /** Entries. */
   readonly size: number;
-  /** The next available index; 0 by default. */
+  /** The next available index; 0 by default, which is right for a split ring only. */
   readonly base?: number;
+  /** Where writes of the used ring are logged, a guest address; they aren't by default. */
+  readonly log?: number;
   /** The kick eventfd; polled without. */
   readonly kick?: BorrowedFd;
   /** The call eventfd; the driver polls without. */
@@ -147,16 +150,16 @@ export async function setVring(
   index: number,
   setup: VringSetup,
 ): Promise<void> {
-  const { descriptor, available, used } = setup;
+  const { descriptor, available, used, log } = setup;
   await frontend.setVringNum(index, setup.size);
   await frontend.setVringBase(index, setup.base ?? 0);
   await frontend.setVringAddr({
     index,
-    flags: 0,
+    flags: log === undefined ? 0 : VHOST_VRING_F_LOG,
     descriptor,
     used,
     available,
-    log: 0,
+    log: log ?? 0,
   });
   if (setup.err !== undefined) await frontend.setVringErr(index, setup.err);
   await frontend.setVringCall(index, setup.call ?? null);

@@ -9,7 +9,7 @@ import {
   NackError,
   RequestTimeoutError,
 } from "../../src/vhost_user/frontend.ts";
-import { u64 } from "../../src/vhost_user/message.ts";
+import { u64, vringAddress } from "../../src/vhost_user/message.ts";
 import {
   protocolBits,
   VHOST_USER,
@@ -232,4 +232,40 @@ Deno.test("what takes more of a front-end is only accepted when asked for", asyn
     },
   );
   assertEquals(accepted, [1n << 32n, offered]);
+});
+
+Deno.test("a vring is set up before it starts, logged where that is wanted", async () => {
+  const requests: number[] = [];
+  const addresses: [flags: number, log: number][] = [];
+  const ring = {
+    size: 16,
+    descriptor: 0x1000,
+    available: 0x2000,
+    used: 0x3000,
+  };
+  await withBackend(
+    async ({ request, payload }, channel) => {
+      requests.push(request);
+      if (request === VHOST_USER.SET_VRING_ADDR) {
+        const { flags, log } = vringAddress.decode(payload);
+        addresses.push([flags, log]);
+      } else if (request === GET_FEATURES) {
+        await channel.send(request, 5, NUMBER);
+      }
+    },
+    async (frontend) => {
+      await frontend.setVring(0, ring);
+      await frontend.setVring(0, { ...ring, log: 0x5000 });
+      await frontend.getFeatures();
+    },
+  );
+  assertEquals(addresses, [[0, 0], [1, 0x5000]]);
+  assertEquals(requests.slice(0, 6), [
+    VHOST_USER.SET_VRING_NUM,
+    VHOST_USER.SET_VRING_BASE,
+    VHOST_USER.SET_VRING_ADDR,
+    VHOST_USER.SET_VRING_CALL,
+    VHOST_USER.SET_VRING_KICK,
+    VHOST_USER.SET_VRING_ENABLE,
+  ]);
 });
