@@ -50,6 +50,11 @@ export class Running implements AsyncDisposable {
     this.#lines = text[Symbol.asyncIterator]();
   }
 
+  /** The number of its process. */
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   /** Waits until standard error has `part`; fails when the program ends first. */
   async says(part: string): Promise<void> {
     while (!this.#said.includes(part)) {

@@ -1,0 +1,87 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Running, Scratch } from "../cli/program.ts";
+import { bench } from "./support.ts";
+
+const QUICK = ["--warm-up", "0", "--stall-limit", "1"];
+
+Deno.test("a back-end that answers no message is given up, exit code 1", async () => {
+  await using scratch = new Scratch();
+  const socket = scratch.file("s");
+  // It listens, and never accepts.
+  using _listener = Deno.listen({ transport: "unix", path: socket });
+  const { code, out, err } = await bench(scratch, [
+    ...["block", "--socket-path", socket, ...QUICK],
+  ]);
+  assertEquals(out, "");
+  assertEquals(
+    err,
+    "ringside: The back-end did not answer the front-end for 1 s: it hangs, " +
+      "or serves another front-end\n",
+  );
+  assertEquals(code, 1);
+});
+
+for (const mode of ["--polled", "--indirect"]) {
+  Deno.test(`a back-end that stops in the run is given up (${mode})`, async () => {
+    await using scratch = new Scratch();
+    const socket = scratch.file("s");
+    await using disk = new Running(["--allow-ffi", "--allow-read"], [
+      ...["block", "--socket-path", socket, "--blk-null", "1M"],
+    ]);
+    await disk.says("listens");
+    const running = bench(scratch, [
+      ...["block", "--socket-path", socket, ...QUICK, "--time", "60", mode],
+    ]);
+    await disk.says("connected");
+    Deno.kill(disk.pid, "SIGSTOP");
+    const { code, err } = await running;
+    Deno.kill(disk.pid, "SIGCONT");
+    assertEquals(code, 1);
+    assertMatch(
+      err,
+      /^ringside: The back-end (gave nothing back|did not answer the front-end) for 1 s[^\n]+\n$/,
+    );
+  });
+}
+
+Deno.test("a back-end that hangs up is one line", async () => {
+  await using scratch = new Scratch();
+  const socket = scratch.file("s");
+  using listener = Deno.listen({ transport: "unix", path: socket });
+  const running = bench(scratch, ["rng", "--socket-path", socket, ...QUICK]);
+  const connection = await listener.accept();
+  connection.close();
+  const { code, err } = await running;
+  assertEquals(code, 1);
+  assertMatch(err, /^ringside: [A-Z][^\n]+[^.]\n$/);
+});
+
+Deno.test("what the back-end does not have is one line", async () => {
+  await using scratch = new Scratch();
+  const socket = scratch.file("s");
+  await using disk = new Running(["--allow-ffi", "--allow-read"], [
+    ...["block", "--socket-path", socket, "--num-queues", "2"],
+    ...["--blk-file", await scratch.image(1 << 20), "--read-only"],
+  ]);
+  await disk.says("listens");
+  const cases = [
+    ["--mix write --destructive", "The disk is read-only, but the mix has"],
+    ["--queues 3", "The back-end has 2 rings, but 3 are wanted: ask for fewer"],
+    ["--size 2M", "The range has room for 0 requests of 2097152 bytes"],
+    ["--depth 100 --ring-size 16", "Rings have 16 entries, but 100 requests"],
+    ["--backend-pid 2147483647", "There is no process 2147483647: give"],
+  ] as const;
+  for (const [options, wanted] of cases) {
+    const { code, out, err } = await bench(
+      scratch,
+      [
+        ...["block", "--socket-path", socket, ...QUICK, "--requests", "1"],
+        ...options.split(" "),
+      ],
+    );
+    assert(err.startsWith(`ringside: ${wanted}`), err);
+    assertEquals(out, "");
+    assertMatch(err, /^ringside: [^\n]+\n$/);
+    assert(code === 1 || code === 2);
+  }
+});
