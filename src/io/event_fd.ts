@@ -13,7 +13,20 @@ import { Fd } from "./fd.ts";
 const ONE: Uint32Array<ArrayBuffer> = Uint32Array.of(1, 0);
 const counter: Uint32Array<ArrayBuffer> = new Uint32Array(2);
 
-/** An eventfd that we own, non-blocking. */
+/**
+ * An eventfd that we own, non-blocking.
+ *
+ * @example Signalled, and cleared
+ * ```ts
+ * import { EventFd } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using kick = EventFd.open();
+ * kick.signal();
+ * assertEquals(kick.clear(), true);
+ * assertEquals(kick.clear(), false);
+ * ```
+ */
 export class EventFd implements Disposable {
   /** The descriptor, to be polled or passed on. */
   readonly fd: Fd;

@@ -16,7 +16,20 @@ import { libc } from "../ffi/libc.ts";
 /** Standard error. */
 export const STDERR = 2;
 
-/** A file descriptor with exactly one owner. */
+/**
+ * A file descriptor with exactly one owner.
+ *
+ * @example Closed once, and known to be
+ * ```ts
+ * import { EventFd, Fd } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using eventFd = EventFd.open();
+ * const twin: Fd = eventFd.fd.duplicate();
+ * twin.close();
+ * assertEquals(twin.number, -1);
+ * ```
+ */
 export class Fd implements Disposable {
   #number: number;
 

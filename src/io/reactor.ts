@@ -35,6 +35,18 @@ let main: Reactor | null = null;
  * Whoever closes a descriptor cancels it first: the kernel forgets a closed
  * descriptor without a word, and its number is reused. A wait may end too early,
  * as when the number was another descriptor's a moment ago: try, and wait anew.
+ *
+ * @example A descriptor that becomes readable
+ * ```ts
+ * import { EventFd } from "@ringside/ringside/testing";
+ * import { Reactor } from "@ringside/ringside/vhost-user";
+ *
+ * await using reactor = new Reactor();
+ * using call = EventFd.open();
+ * const called = reactor.readable(call.fd.number);
+ * call.signal();
+ * await called;
+ * ```
  */
 export class Reactor implements AsyncDisposable {
   readonly #epoll = Epoll.open();

@@ -68,7 +68,23 @@ export interface Received {
   truncated: boolean;
 }
 
-/** A connected, non-blocking stream socket. */
+/**
+ * A connected, non-blocking stream socket.
+ *
+ * @example Bytes and a descriptor
+ * ```ts
+ * import { EventFd } from "@ringside/ringside/testing";
+ * import { UnixSocket } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [one, other] = UnixSocket.pair();
+ * using eventFd = EventFd.open();
+ * one.send(Uint8Array.of(1, 2, 3), [eventFd.fd]);
+ * const { size, fds } = other.receive(new Uint8Array(8));
+ * assertEquals([size, fds.length], [3, 1]);
+ * for (const end of [one, other, ...fds]) end[Symbol.dispose]();
+ * ```
+ */
 export class UnixSocket implements Disposable {
   /** The descriptor, to be polled. */
   readonly fd: Fd;

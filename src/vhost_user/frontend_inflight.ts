@@ -65,7 +65,30 @@ export class InflightBuffer implements Disposable {
   }
 }
 
-/** Requests for inflight tracking. All need INFLIGHT_SHMFD. */
+/**
+ * Requests for inflight tracking. All need INFLIGHT_SHMFD.
+ *
+ * @example A back-end that wants none
+ * ```ts
+ * import {
+ *   encodeMessage,
+ *   Frontend,
+ *   inflightDescription,
+ *   UnixSocket,
+ *   VHOST_USER,
+ * } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const [ours, theirs] = UnixSocket.pair();
+ * using _backend = theirs;
+ * using frontend = Frontend.fromSocket(ours);
+ * const asked = frontend.inflight.getFd(1, 256);
+ * const none = { mmapSize: 0, mmapOffset: 0, queueCount: 1, queueSize: 256 };
+ * const answer = inflightDescription.encode(none);
+ * theirs.send(encodeMessage(VHOST_USER.GET_INFLIGHT_FD, 5, answer));
+ * assertEquals(await asked, null);
+ * ```
+ */
 export class InflightRequests {
   readonly #link: FrontendLink;
 

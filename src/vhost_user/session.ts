@@ -58,7 +58,46 @@ export interface SessionEnd {
   readonly error: Error | null;
 }
 
-/** Serves one front-end. */
+/**
+ * Serves one front-end.
+ *
+ * @example A back-end without a device
+ * ```ts
+ * import {
+ *   type Backend,
+ *   Frontend,
+ *   Reactor,
+ *   Session,
+ *   UnixSocket,
+ * } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const nothing = () => Promise.resolve();
+ * const backend: Backend = {
+ *   features: 1n << 32n,
+ *   queueCount: 1,
+ *   queueSizeMax: 256,
+ *   setFeatures: nothing,
+ *   setMemory: nothing,
+ *   startVring: nothing,
+ *   stopVring: () => Promise.resolve(0),
+ *   enableVring: nothing,
+ *   setCall: nothing,
+ *   setErr: nothing,
+ *   getConfig: () => null,
+ *   setConfig: nothing,
+ *   reset: nothing,
+ *   onConfigChange: () => {},
+ * };
+ * const [ours, theirs] = UnixSocket.pair();
+ * const ended = new Session(theirs, backend, Reactor.main).run();
+ * {
+ *   using frontend = Frontend.fromSocket(ours);
+ *   assertEquals((await frontend.negotiate()).queueCount, 1);
+ * }
+ * assertEquals((await ended).kind, "hang-up");
+ * ```
+ */
 export class Session {
   readonly #channel: Channel;
   readonly #backend: Backend;
