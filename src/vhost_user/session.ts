@@ -58,6 +58,18 @@ export interface SessionEnd {
   readonly error: Error | null;
 }
 
+/** A ring as a front-end set it up. */
+export interface SessionRing {
+  /** Of the ring in its device. */
+  readonly index: number;
+  /** Entries. */
+  readonly size: number;
+  /** Whether it runs. */
+  readonly started: boolean;
+  /** Whether its requests are processed while it runs. */
+  readonly enabled: boolean;
+}
+
 /**
  * Serves one front-end.
  *
@@ -84,6 +96,7 @@ export interface SessionEnd {
  *   enableVring: nothing,
  *   setCall: nothing,
  *   setErr: nothing,
+ *   setUsedLog: nothing,
  *   getConfig: () => null,
  *   setConfig: nothing,
  *   reset: nothing,
@@ -141,6 +154,22 @@ export class Session {
     this.#channel[Symbol.dispose]();
     this.#ended.resolve();
     return end;
+  }
+
+  /** The rings that the front-end has set up. */
+  get rings(): SessionRing[] {
+    return this.#state.vrings.filter(({ size }) => size > 0)
+      .map(({ index, size, started, enabled }) => ({
+        index,
+        size,
+        started,
+        enabled,
+      }));
+  }
+
+  /** The virtio features that were negotiated, or null before that. */
+  get features(): bigint | null {
+    return this.#state.features;
   }
 
   /** Ends the session after the request that is under way; resolves when `run` does. */
