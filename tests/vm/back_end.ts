@@ -24,6 +24,8 @@ export interface DiskOptions {
   ioEngine?: string;
   /** `inline` or `worker`. */
   dataPlane?: string;
+  /** More options for ringside. */
+  more?: readonly string[];
 }
 
 /** A program that serves a disk over vhost-user. */
@@ -65,6 +67,7 @@ export const ringside: BackEndKind = {
     if (options.dataPlane !== undefined) {
       command.push("--data-plane", options.dataPlane);
     }
+    command.push(...options.more ?? []);
     return command;
   },
 };

@@ -5,6 +5,7 @@
  * @module
  */
 import type { BootFiles } from "./initramfs.ts";
+import { iommuScenario } from "./iommu_scenario.ts";
 import { netLifeScenario } from "./net_life_scenario.ts";
 import { netScenario, type NetSetup } from "./net_scenario.ts";
 import { netSwitchScenario } from "./net_switch_scenario.ts";
@@ -43,6 +44,15 @@ function forPlanes(name: string, run: Run): CardScenario[] {
   }));
 }
 
+/** One that takes long. `shown` is the plane that is shown where time is short. */
+function long(name: string, run: Run, shown: string): CardScenario[] {
+  return PLANES.map((plane) => ({
+    name: `${name} (${plane})`,
+    later: plane !== shown,
+    run: (step, setup) => run(step, { ...setup, plane }),
+  }));
+}
+
 /**
  * The same on packed rings. `shown` is the plane whose scenario is run where
  * time is short; "" for none.
@@ -76,6 +86,8 @@ export const netScenarios: readonly CardScenario[] = [
   ...forPlanes("Cards on TAP interfaces", netScenario),
   ...forPlanes("Two guests on a switch", netSwitchScenario),
   ...forPlanes("A card through thick and thin", netLifeScenario),
+  ...long("A disk and a card behind an IOMMU", iommuScenario, "worker"),
+  ...packed("A disk and a card behind an IOMMU", iommuScenario, ""),
   ...packed("Cards on TAP interfaces", netScenario, "inline"),
   ...packed("Two guests on a switch", netSwitchScenario, ""),
   ...packed("A card through thick and thin", netLifeScenario, ""),

@@ -56,6 +56,8 @@ export interface GuestOptions {
   entropyPaths?: string[];
   /** Guest memory in MiB; 512 unless given. */
   memoryMebibytes?: number;
+  /** Whether disks and cards are behind an IOMMU, which the guest drives. */
+  iommu?: boolean;
 }
 
 const BOOT_TIMEOUT_MS = 90_000;
@@ -78,7 +80,8 @@ function qemuArguments(
   const memory = `${options.memoryMebibytes ?? 512}M`;
   const args = [
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
-    ...["-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "Nehalem"],
+    ...["-machine", options.iommu ? "q35" : "pc"],
+    ...["-accel", "tcg,thread=multi", "-cpu", "Nehalem"],
     // Four possible processors let the driver start four rings; two run.
     ...["-smp", "2,maxcpus=4", "-m", `${memory},slots=2,maxmem=2G`],
     "-object",
@@ -86,7 +89,8 @@ function qemuArguments(
     ...["-numa", "node,memdev=mem"],
     ...["-kernel", options.boot.kernel, "-initrd", options.boot.initramfs],
     "-append",
-    "console=ttyS0 panic=-1 loglevel=6 mitigations=off random.trust_cpu=on",
+    "console=ttyS0 panic=-1 loglevel=6 mitigations=off random.trust_cpu=on" +
+    (options.iommu ? " intel_iommu=on" : ""),
     ...["-serial", `file:${directory}/console.log`],
     ...["-device", "virtio-serial-pci,id=agent"],
     ...["-chardev", `socket,id=agent,path=${directory}/agent.sock`],
@@ -97,7 +101,11 @@ function qemuArguments(
     ...["-mon", "chardev=monitor,mode=control"],
   );
   const packed = options.boot.packed ? ",packed=on" : "";
+  if (options.iommu) {
+    args.push("-device", "intel-iommu,caching-mode=on,device-iotlb=on");
+  }
   options.disks?.forEach((disk, index) => {
+    const port = behindPort(args, options, `disk${index}`);
     args.push(
       "-chardev",
       `socket,id=disk${index},path=${disk.socketPath}` +
@@ -105,11 +113,12 @@ function qemuArguments(
       "-device",
       `vhost-user-blk-pci,id=disk${index},chardev=disk${index},num-queues=${
         disk.queueCount ?? 4
-      },queue-size=${disk.queueSize ?? 128}${packed}`,
+      },queue-size=${disk.queueSize ?? 128}${packed}${port}`,
     );
   });
   options.cards?.forEach((card, index) => {
-    args.push(...cardArguments(card, `card${index}`, packed));
+    const port = behindPort(args, options, `card${index}`);
+    args.push(...cardArguments(card, `card${index}`, packed + port));
   });
   options.entropyPaths?.forEach((path, index) => {
     args.push(
@@ -119,6 +128,23 @@ function qemuArguments(
     );
   });
   return args;
+}
+
+/**
+ * What a device says to be behind the IOMMU, and behind a port of its own: only
+ * there it has what ATS takes, by which it hears of mappings that are gone.
+ */
+function behindPort(
+  args: string[],
+  { iommu }: GuestOptions,
+  id: string,
+): string {
+  if (!iommu) return "";
+  const number = args.filter((word) => word.startsWith("pcie-root")).length;
+  args.push(
+    ...["-device", `pcie-root-port,id=${id}-port,chassis=${number + 1}`],
+  );
+  return `,bus=${id}-port,iommu_platform=on,ats=on,disable-legacy=on`;
 }
 
 function cardArguments(

@@ -20,7 +20,7 @@ export interface BootFiles {
 }
 
 /** What a guest is for, which is what its initial root has. */
-export type BootFlavour = "disk" | "card";
+export type BootFlavour = "disk" | "card" | "both";
 
 /** What the guests of one flavour need. */
 interface Contents {
@@ -54,6 +54,10 @@ const FLAVOURS: Readonly<Record<BootFlavour, Contents>> = {
   card: {
     programs: ["ip", "ethtool", "iperf3", "rngtest"],
     modules: ["virtio_net", "virtio-rng"],
+  },
+  both: {
+    programs: ["fio", "ip"],
+    modules: ["virtio_blk", "virtio_net", "crc32c-intel"],
   },
 };
 
