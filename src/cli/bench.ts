@@ -8,7 +8,7 @@ import {
   type OptionSpecs,
   type OptionValues,
 } from "../device/options.ts";
-import { ProtocolError, SystemError, UsageError } from "../errors.ts";
+import { ProtocolError, UsageError } from "../errors.ts";
 import { readTextFile, writeTextFile } from "../io/text_file.ts";
 import {
   type Load,
@@ -211,9 +211,6 @@ async function asToolError<T>(work: () => Promise<T>): Promise<T> {
       error instanceof NackError
     ) {
       throw new ToolError(error.message, { cause: error });
-    }
-    if (error instanceof SystemError && error.call === "memfd_create") {
-      throw new ToolError(`${error.message}: ask for less depth or size`);
     }
     throw error;
   }

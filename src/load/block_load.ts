@@ -112,11 +112,10 @@ export class BlockLoad implements Load {
     socketPath: string,
     options: BlockLoadOptions,
   ): Promise<BlockLoad> {
-    const { queues: count = 1, mix, depth } = options;
-    const needed = (mix?.flush ?? 0) > 0 ? VIRTIO_BLK_F_FLUSH : 0n;
+    const { queues: count = 1, depth } = options;
     const wanted = VIRTIO_BLK_F_RO | VIRTIO_BLK_F_BLK_SIZE |
       VIRTIO_BLK_F_FLUSH | VIRTIO_BLK_F_MQ;
-    const wire = await Wire.open(socketPath, options, wanted, needed);
+    const wire = await Wire.open(socketPath, options, wanted);
     const queues: Queue[] = [];
     try {
       const capacity = await fitCapacity(wire, options);
@@ -300,6 +299,11 @@ async function fitCapacity(
   if (wire.has(VIRTIO_BLK_F_RO) && (mix?.write ?? 0) > 0) {
     throw new LoadError(
       "The disk is read-only, but the mix has writes: leave them out",
+    );
+  }
+  if (!wire.has(VIRTIO_BLK_F_FLUSH) && (mix?.flush ?? 0) > 0) {
+    throw new LoadError(
+      "The disk offers no flushes, but the mix has some: leave them out",
     );
   }
   if (queues > Math.max(1, wire.queueCount)) {

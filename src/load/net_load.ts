@@ -81,13 +81,14 @@ export class NetLoad implements Load {
   ): Promise<NetLoad> {
     const { depth, pairs: count = 1 } = options;
     const several = count > 1 ? VIRTIO_NET_F_MQ : 0n;
-    const wire = await Wire.open(socketPath, options, 0n, several);
+    const wire = await Wire.open(socketPath, options, several);
     const pairs: Pair[] = [];
     try {
-      if (count > 1 && wire.queueCount < 2 * count) {
+      if (!wire.has(several) || (count > 1 && wire.queueCount < 2 * count)) {
+        const has = wire.has(several) ? wire.queueCount >> 1 : 1;
         throw new LoadError(
-          `The back-end has ${wire.queueCount} rings, but ${count} pairs are ` +
-            "wanted: ask for fewer",
+          `The card has ${has} queue pairs, but ${count} are wanted: ask for ` +
+            "fewer",
         );
       }
       // A frame that comes back finds a buffer, and one more than there are out.

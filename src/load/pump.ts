@@ -162,7 +162,7 @@ export class Pump implements Disposable {
     for (const lane of this.#lanes) out += lane.outCount;
     throw new LoadError(
       `The back-end gave nothing back for ${this.#stallMs / 1000} s while it ` +
-        `had ${out} requests: it hangs or is gone, or --stall-limit is too short`,
+        `had ${out} buffers: it hangs or is gone, or --stall-limit is too short`,
     );
   }
 }

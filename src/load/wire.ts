@@ -77,18 +77,17 @@ export class Wire implements Disposable {
 
   /**
    * Connects to `socketPath`. Of the features of the device accepts `wanted`
-   * where they are offered, and needs `needed`.
+   * where they are offered.
    */
   static async open(
     socketPath: string,
     options: WireOptions,
     wanted: bigint,
-    needed = 0n,
   ): Promise<Wire> {
     const frontend = Frontend.connect(socketPath);
     const deadline = new Deadline(options.stallMs ?? STALL_MS);
     try {
-      let must = needed | VIRTIO_F_VERSION_1;
+      let must = VIRTIO_F_VERSION_1;
       if (options.ring === "packed") must |= VIRTIO_F_RING_PACKED;
       if (options.indirect) must |= VIRTIO_F_INDIRECT_DESC;
       const offered = await deadline.over(frontend.getFeatures());
