@@ -11,8 +11,9 @@ import { Mapping } from "../ffi/mapping.ts";
 import { fileStatus } from "../ffi/status.ts";
 import type { Fd } from "../io/fd.ts";
 import { createMemfd, sealAgainstShrinking } from "../io/memfd.ts";
-import { type InflightArea, splitInflightSize } from "../virtqueue/inflight.ts";
+import type { InflightArea } from "../virtqueue/inflight.ts";
 import type { InflightDescription } from "./message.ts";
+import { PACKED, type RingKind, SPLIT } from "./ring_kind.ts";
 
 /** What a back-end allows. */
 interface Limits {
@@ -23,14 +24,18 @@ interface Limits {
 /** Areas start at multiples of this, as those of other back-ends do. */
 const ALIGNMENT = 64;
 
-/** Blank memory for as many rings as `wanted` says. Throws a ProtocolError. */
+/**
+ * Blank memory for as many rings as `wanted` says, of `kind` or, where that is
+ * not known yet, of any. Throws a ProtocolError.
+ */
 export function createInflight(
   wanted: InflightDescription,
   limits: Limits,
+  kind: RingKind | null,
 ): { description: InflightDescription; fd: Fd } {
   const { queueCount, queueSize } = wanted;
   checkRings(wanted, limits);
-  const mmapSize = queueCount * strideOf(queueSize);
+  const mmapSize = queueCount * strideOf(queueSize, kind ?? PACKED);
   const seals = F_SEAL_SHRINK | F_SEAL_GROW;
   const fd = createMemfd("ringside-inflight", mmapSize, { seals });
   const description = { mmapSize, mmapOffset: 0, queueCount, queueSize };
@@ -74,10 +79,13 @@ export class InflightRegion implements Disposable {
     }
   }
 
-  /** The area of vring `index`, or null where there is none for so many entries. */
-  area(index: number, size: number): InflightArea | null {
+  /**
+   * The area of vring `index` of `kind`, or null where there is none for so many
+   * entries.
+   */
+  area(index: number, size: number, kind: RingKind): InflightArea | null {
     if (index >= this.#queueCount) return null;
-    if (splitInflightSize(size) > this.#stride) return null;
+    if (kind.inflightSize(size) > this.#stride) return null;
     const address = this.#mapping.address + index * this.#stride;
     return { address, size: this.#stride };
   }
@@ -88,8 +96,8 @@ export class InflightRegion implements Disposable {
   }
 }
 
-function strideOf(queueSize: number): number {
-  return Math.ceil(splitInflightSize(queueSize) / ALIGNMENT) * ALIGNMENT;
+function strideOf(queueSize: number, kind: RingKind): number {
+  return Math.ceil(kind.inflightSize(queueSize) / ALIGNMENT) * ALIGNMENT;
 }
 
 /**
@@ -99,9 +107,9 @@ function strideOf(queueSize: number): number {
 function strideIn(description: InflightDescription): number {
   const { mmapSize, queueCount, queueSize } = description;
   const exact = mmapSize / queueCount;
-  const least = splitInflightSize(queueSize);
+  const least = SPLIT.inflightSize(queueSize);
   if (exact >= least && exact % 8 === 0) return exact;
-  const rounded = strideOf(queueSize);
+  const rounded = strideOf(queueSize, SPLIT);
   if (rounded * queueCount <= mmapSize) return rounded;
   throw new ProtocolError(
     `The inflight area has ${mmapSize} bytes for ${queueCount} rings of ` +

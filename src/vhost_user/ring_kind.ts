@@ -4,7 +4,9 @@
  *
  * @module
  */
+import { splitInflightSize } from "../virtqueue/inflight.ts";
 import * as layout from "../virtqueue/layout.ts";
+import { packedInflightSize } from "../virtqueue/packed_inflight.ts";
 import { isRingState, RING_START } from "../virtqueue/packed_state.ts";
 import { VIRTIO_F_RING_PACKED } from "./protocol.ts";
 
@@ -26,6 +28,8 @@ export interface RingKind {
   driverSize(size: number): number;
   /** Bytes of the device area. */
   deviceSize(size: number): number;
+  /** Bytes of the record of what is in flight. */
+  inflightSize(size: number): number;
 }
 
 /** virtio 1.3 §2.7 */
@@ -38,6 +42,7 @@ export const SPLIT: RingKind = {
   isBase: (base) => base <= 0xffff,
   driverSize: (size) => layout.driverAreaSize(size, true),
   deviceSize: (size) => layout.deviceAreaSize(size, true),
+  inflightSize: splitInflightSize,
 };
 
 /** virtio 1.3 §2.8 */
@@ -50,6 +55,7 @@ export const PACKED: RingKind = {
   isBase: isRingState,
   driverSize: () => layout.EVENT_AREA_SIZE,
   deviceSize: () => layout.EVENT_AREA_SIZE,
+  inflightSize: packedInflightSize,
 };
 
 /** The kind that `features` ask for. */

@@ -25,6 +25,7 @@ import type {
   MemoryRegion,
 } from "./message.ts";
 import { checkNotifier } from "./notifier.ts";
+import { ringKind } from "./ring_kind.ts";
 import {
   protocolBit,
   protocolBits,
@@ -149,14 +150,17 @@ export class SessionState implements VringHost {
 
   /** Where vring `index` of `size` entries records what is in flight, or null. */
   inflightArea(index: number, size: number): InflightArea | null {
-    return this.#inflight?.area(index, size) ?? null;
+    const kind = ringKind(this.#features ?? 0n);
+    return this.#inflight?.area(index, size, kind) ?? null;
   }
 
   /** GET_INFLIGHT_FD: blank memory for the front-end to keep. */
   createInflight(
     wanted: InflightDescription,
   ): { description: InflightDescription; fd: Fd } {
-    return createInflight(wanted, this.backend);
+    const features = this.#features;
+    const kind = features === null ? null : ringKind(features);
+    return createInflight(wanted, this.backend, kind);
   }
 
   /** SET_INFLIGHT_FD: rings that start from now on record there. */

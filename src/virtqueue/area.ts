@@ -48,3 +48,12 @@ export function words32(bytes: Uint8Array<ArrayBuffer>): Uint32Array {
     bytes.byteLength / 4,
   );
 }
+
+/**
+ * The guest address of the byte at `address`, which is there: another one where
+ * that is an I/O virtual address.
+ */
+export function placeOf(memory: GuestMemory, address: number): number {
+  memory.locate(address, 1);
+  return memory.starts[memory.foundRegion]! + memory.foundOffset;
+}

@@ -62,7 +62,9 @@ const LOADS_IN_ORDER = Deno.build.arch === "x86_64";
  * `virtio_wmb` before it stores the flags of a descriptor. A packed ring has
  * such flags in every chain, where `Atomics` costs 7 ns
  * (bench/virtqueue_bench.ts). It is no fence after a store: that is `acquire32`.
+ *
+ * The number is signed: an unsigned one may need memory on its way out.
  */
 export function look(words: Uint32Array, index: number): number {
-  return LOADS_IN_ORDER ? words[index]! : Atomics.load(words, index);
+  return (LOADS_IN_ORDER ? words[index]! : Atomics.load(words, index)) | 0;
 }

@@ -4,14 +4,18 @@
  */
 import { assert } from "../assert.ts";
 import { GuestError } from "../errors.ts";
+import type { DirtyLog } from "../memory/dirty_log.ts";
 import type { GuestMemory } from "../memory/guest_memory.ts";
-import { findArea, words32 } from "./area.ts";
+import { findArea, placeOf, words32 } from "./area.ts";
 import { Chain, chainLimit } from "./chain.ts";
 import { IndirectTable } from "./indirect_table.ts";
 import * as layout from "./layout.ts";
 import { acquire32, look, release32 } from "./ordering.ts";
+import { PackedInflight } from "./packed_inflight.ts";
+import { PackedRecord } from "./packed_record.ts";
 import { isRingState, RING_WRAP, ringState } from "./packed_state.ts";
 import type { Virtqueue, VirtqueueConfig } from "./virtqueue.ts";
+import { WriteLog } from "./write_log.ts";
 
 // An imported constant is loaded and checked at every use, see split.ts.
 const DESCRIPTOR_SIZE = layout.DESCRIPTOR_SIZE;
@@ -44,7 +48,6 @@ export class PackedVirtqueue implements Virtqueue {
   broken = "";
   inFlight = 0;
   malformed = 0;
-  readonly recovered = 0;
   readonly #config: VirtqueueConfig;
   readonly #eventIndex: boolean;
   readonly #indirect: boolean;
@@ -77,6 +80,15 @@ export class PackedVirtqueue implements Virtqueue {
   /** What `#gather` found: the buffer id, and how many descriptors. */
   #head = 0;
   #count = 0;
+  /** What is in flight, for who serves the ring if this process dies. Or null. */
+  #record: PackedRecord | null = null;
+  /** The log of the memory, or null, and what the chains are to leave there. */
+  #log: DirtyLog | null = null;
+  #writes: WriteLog | null = null;
+  /** Whether what we write of the ring itself is logged, and where that is. */
+  #logsRing: boolean;
+  #ringPlace = 0;
+  #eventPlace = 0;
   readonly #table: IndirectTable;
   // With IN_ORDER: by position, the head whose chain starts there; by head,
   // whether it was given back and waits for those before it, and its bytes.
@@ -95,6 +107,7 @@ export class PackedVirtqueue implements Virtqueue {
     this.#eventIndex = config.eventIndex;
     this.#indirect = config.indirect;
     this.#inOrder = inOrder;
+    this.#logsRing = (config.usedLog ?? NONE) !== NONE;
     this.#counts = new Uint16Array(size);
     this.#taken = new Uint16Array(size).fill(NOT_POPPED);
     this.#table = new IndirectTable(config.indirect ? limit : 0, memory);
@@ -129,6 +142,9 @@ export class PackedVirtqueue implements Virtqueue {
     queue.#goTo(state);
     queue.#usedNext = (state >>> 16) & (RING_WRAP - 1);
     queue.#used = (state >>> 16) >= RING_WRAP ? OWNER : 0;
+    if (config.inflight) {
+      queue.#recover(new PackedInflight(config.inflight, size));
+    }
     return queue;
   }
 
@@ -140,43 +156,88 @@ export class PackedVirtqueue implements Virtqueue {
   /** Both positions with their wrap counters, as SET_VRING_BASE takes them. */
   get resumeAt(): number {
     const used = this.#used === 0 ? this.#usedNext : this.#usedNext | RING_WRAP;
-    return (this.nextAvail | used << 16) >>> 0;
+    const next = this.#next + (this.#record?.descriptorsLeft ?? 0);
+    const wraps = next >= this.size;
+    const isFirstLap = (this.#available === AVAIL) !== wraps;
+    const avail = (wraps ? next - this.size : next) |
+      (isFirstLap ? RING_WRAP : 0);
+    return (avail | used << 16) >>> 0;
+  }
+
+  get recovered(): number {
+    return this.#record?.left ?? 0;
   }
 
   pop(): boolean {
+    if (this.#record !== null) return this.#popRecorded(this.#record);
     if (this.broken !== "") return false;
     // Where the device has all descriptors, the next one is none of the driver's.
     while (this.#held < this.size) {
-      const bits = look(this.#descriptors, 4 * this.#next + 3);
+      const at = this.#next;
+      const bits = look(this.#descriptors, 4 * at + 3);
       if ((bits & OWNER) !== this.#available) return false;
-      const isSound = this.#gather(bits);
-      if (this.broken !== "") return false;
-      const head = this.#head;
-      if (this.#counts[head] !== 0) {
-        this.#waiting = head;
-        return false;
-      }
-      const start = this.#next;
-      this.#advance(this.#count);
-      this.#counts[head] = this.#count;
-      this.#held += this.#count;
-      if (this.#inOrder) this.#order[start] = head;
-      if (isSound && this.chain.translate()) {
-        this.chain.head = head;
-        this.#taken[this.#next] = head;
-        this.inFlight++;
-        return true;
-      }
-      if (this.chain.missed) {
-        // Behind an IOMMU: it is popped again once it is mapped.
-        this.#putBack(head);
-        return false;
-      }
-      this.#taken[this.#next] = NOT_POPPED;
-      this.malformed++;
-      this.#complete(head, 0);
+      const isSound = this.#gather(this.#descriptors, at, bits);
+      if (!this.#mayTake()) return false;
+      if (this.#take(at, isSound)) return true;
+      if (this.chain.missed) return false;
     }
     return false;
+  }
+
+  /** The same, on a ring that keeps a record, or found one. */
+  #popRecorded(record: PackedRecord): boolean {
+    if (this.broken !== "") return false;
+    while (this.#held < this.size) {
+      const at = this.#next;
+      const isAgain = record.left > 0;
+      const from = isAgain ? record.at : at;
+      const source = isAgain ? record.again : this.#descriptors;
+      const bits = look(source, 4 * from + 3);
+      if (!isAgain && (bits & OWNER) !== this.#available) return false;
+      const isSound = this.#gather(source, from, bits);
+      if (!this.#mayTake()) return false;
+      record.take(this.#head, this.#descriptors, at, this.#count);
+      if (this.#take(at, isSound)) return true;
+      if (this.chain.missed) return false;
+    }
+    return false;
+  }
+
+  /** Whether the chain that was gathered is one to take. */
+  #mayTake(): boolean {
+    if (this.broken !== "") return false;
+    if (this.#counts[this.#head] === 0) return true;
+    this.#waiting = this.#head;
+    return false;
+  }
+
+  /**
+   * Takes the chain that was gathered from `start` on. True where it is one for
+   * the device; else it is given back already, or it is to be mapped first.
+   */
+  #take(start: number, isSound: boolean): boolean {
+    const head = this.#head;
+    this.#advance(this.#count);
+    this.#counts[head] = this.#count;
+    this.#held += this.#count;
+    if (this.#inOrder) this.#order[start] = head;
+    if (isSound && this.chain.translate()) {
+      this.chain.head = head;
+      this.#taken[this.#next] = head;
+      this.inFlight++;
+      if (this.#log !== null) this.#writes!.keep(head);
+      return true;
+    }
+    // Behind an IOMMU: it is popped again once it is mapped.
+    if (this.chain.missed) this.#putBack(head);
+    else this.#giveUnread(head);
+    return false;
+  }
+
+  #giveUnread(head: number): void {
+    this.#taken[this.#next] = NOT_POPPED;
+    this.malformed++;
+    this.#complete(head, 0);
   }
 
   undoPop(): void {
@@ -187,6 +248,7 @@ export class PackedVirtqueue implements Virtqueue {
     );
     this.#taken[this.#next] = NOT_POPPED;
     this.inFlight--;
+    if (this.#log !== null) this.#writes!.mark(head, this.#log);
     this.#putBack(head);
   }
 
@@ -196,6 +258,7 @@ export class PackedVirtqueue implements Virtqueue {
       "only a chain in flight is pushed, once",
     );
     this.inFlight--;
+    if (this.#log !== null) this.#writes!.mark(head, this.#log);
     this.#complete(head, written);
   }
 
@@ -204,7 +267,11 @@ export class PackedVirtqueue implements Virtqueue {
     if (staged === 0) return false;
     this.#staged = 0;
     this.#held -= staged;
+    const record = this.#record;
+    if (record !== null) record.prepare(this.#usedNext, this.#used !== 0);
     release32(this.#descriptors, 4 * this.#firstStaged + 3, this.#firstBits);
+    if (record !== null) record.publish();
+    if (this.#log !== null) this.#logUsed(staged);
     const event = acquire32(this.#driverEvent, 0);
     const mode = (event >>> 16) & layout.RING_EVENT_FLAGS_MASK;
     if (mode !== RING_EVENT_FLAGS_DESC || !this.#eventIndex) {
@@ -221,6 +288,7 @@ export class PackedVirtqueue implements Virtqueue {
   hasAvailable(): boolean {
     if (this.broken !== "" || this.#isFull()) return false;
     if (this.chain.missed) return false;
+    if (this.recovered > 0) return true;
     const bits = acquire32(this.#descriptors, 4 * this.#next + 3);
     return (bits & OWNER) === this.#available;
   }
@@ -228,6 +296,7 @@ export class PackedVirtqueue implements Virtqueue {
   disableKicks(): void {
     if (this.broken !== "") return;
     this.#deviceEvent[0] = RING_EVENT_FLAGS_DISABLE << 16;
+    this.#logEvent();
   }
 
   enableKicks(): boolean {
@@ -235,12 +304,21 @@ export class PackedVirtqueue implements Virtqueue {
     // A device may have left chains: those after them are not at `#next`, and
     // any may bring the kick.
     const bits = this.#descriptors[4 * this.#next + 3]!;
-    const isLeft = (bits & OWNER) === this.#available;
+    const isLeft = (bits & OWNER) === this.#available || this.recovered > 0;
     const event = this.#eventIndex && !isLeft
       ? RING_EVENT_FLAGS_DESC << 16 | this.nextAvail
       : layout.RING_EVENT_FLAGS_ENABLE << 16;
     release32(this.#deviceEvent, 0, event);
+    this.#logEvent();
     return this.hasAvailable();
+  }
+
+  /**
+   * Front-ends say where the device event area is, and nothing of the ring of
+   * descriptors, which we write too: so both are logged where they are.
+   */
+  setUsedLog(address: number): void {
+    this.#logsRing = address !== NONE;
   }
 
   setMemory(memory: GuestMemory): boolean {
@@ -251,9 +329,67 @@ export class PackedVirtqueue implements Virtqueue {
     return this.broken === "";
   }
 
+  /**
+   * Goes on where the process before us left the ring: behind the chains that
+   * it gave back, and those that it had in flight.
+   */
+  #recover(inflight: PackedInflight): void {
+    const record = new PackedRecord(inflight, this.size);
+    this.#record = record;
+    const found = inflight.recover(
+      (index, wrap) => {
+        const bits = this.#descriptors[4 * index + 3]!;
+        return (bits & OWNER) !== (wrap ? AVAIL : USED);
+      },
+      this.#usedNext,
+      this.#used !== 0,
+    );
+    if (found === null) return;
+    record.start(found);
+    this.#usedNext = found.usedIndex;
+    this.#used = found.usedWrap ? OWNER : 0;
+    this.#next = found.usedIndex;
+    this.#available = found.usedWrap ? AVAIL : USED;
+    this.#takeBack(record.descriptorsLeft);
+  }
+
+  /**
+   * Of a batch that was not published all but the first descriptor may be in
+   * the ring: none of the `count` that are the device's may look used.
+   */
+  #takeBack(count: number): void {
+    let at = this.#usedNext;
+    let available = this.#available;
+    for (let i = 0; i < count; i++) {
+      const bits = this.#descriptors[4 * at + 3]!;
+      this.#descriptors[4 * at + 3] = bits & ~OWNER | available;
+      at++;
+      if (at < this.size) continue;
+      at = 0;
+      available ^= OWNER;
+    }
+  }
+
+  /** Logs the used descriptors of a batch over `count` positions. */
+  #logUsed(count: number): void {
+    if (!this.#logsRing) return;
+    const first = this.#firstStaged;
+    const straight = Math.min(count, this.size - first);
+    const place = this.#ringPlace;
+    const log = this.#log!;
+    log.mark(place + DESCRIPTOR_SIZE * first, DESCRIPTOR_SIZE * straight);
+    log.mark(place, DESCRIPTOR_SIZE * (count - straight));
+  }
+
+  #logEvent(): void {
+    if (this.#log === null || !this.#logsRing) return;
+    this.#log.mark(this.#eventPlace, layout.EVENT_AREA_SIZE);
+  }
+
   /** The chain at `head`, the last one taken, is the next one again. */
   #putBack(head: number): void {
     const count = this.#counts[head]!;
+    if (this.#record !== null) this.#record.putBack(head, count);
     this.#counts[head] = 0;
     this.#held -= count;
     this.#next -= count;
@@ -328,6 +464,7 @@ export class PackedVirtqueue implements Virtqueue {
       this.#firstBits = bits;
     } else this.#descriptors[4 * at + 3] = bits;
     this.#staged += count;
+    if (this.#record !== null) this.#record.push(head);
     const next = at + count;
     if (next < this.size) this.#usedNext = next;
     else {
@@ -337,25 +474,25 @@ export class PackedVirtqueue implements Virtqueue {
   }
 
   /**
-   * Copies the chain at `#next`, each descriptor read once, the last word of
-   * the first one being `first`. False when it is malformed: it has a readable
+   * Copies the chain at `start` of `source`, each descriptor read once, the last
+   * word of the first one being `first`. False when it is malformed: it has a readable
    * buffer after a writable one, or an indirect table that is not allowed. The
    * ring breaks where the chain has no end or a buffer id that can't be: it is
    * not known then how to give it back.
    */
-  #gather(first: number): boolean {
-    const descriptors = this.#descriptors;
+  #gather(source: Uint32Array, start: number, first: number): boolean {
+    const end = source.length >>> 2;
     const chain = this.chain;
     const limit = this.size - this.#held;
     let isSound = true;
-    let at = this.#next;
+    let at = start;
     let bits = first;
     chain.begin();
     for (let count = 1; count <= limit; count++) {
       const word = 4 * at;
-      const low = descriptors[word]!;
-      const high = descriptors[word + 1]!;
-      const size = descriptors[word + 2]!;
+      const low = source[word]!;
+      const high = source[word + 1]!;
+      const size = source[word + 2]!;
       if ((bits & INDIRECT) !== 0) {
         // §2.8.19: it is alone.
         isSound = isSound && this.#indirect && count === 1 &&
@@ -366,8 +503,8 @@ export class PackedVirtqueue implements Virtqueue {
       }
       if ((bits & NEXT) === 0) return this.#ends(bits, count) && isSound;
       at++;
-      if (at === this.size) at = 0;
-      bits = descriptors[4 * at + 3]!;
+      if (at === end) at = 0;
+      bits = source[4 * at + 3]! | 0;
     }
     this.#break(
       `The chain at ${this.#next} goes on after ${limit} descriptors, which ` +
@@ -438,8 +575,14 @@ export class PackedVirtqueue implements Virtqueue {
     this.#descriptors = words32(ring);
     this.#driverEvent = words32(driver);
     this.#deviceEvent = words32(device);
+    this.#ringPlace = placeOf(memory, descriptorArea);
+    this.#eventPlace = placeOf(memory, deviceArea);
     this.#table.setMemory(memory);
     this.chain.setMemory(memory);
+    this.#log = memory.log;
+    if (memory.log !== null) {
+      this.#writes ??= new WriteLog(this.size, this.chain);
+    }
     return "";
   }
 

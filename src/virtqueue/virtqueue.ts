@@ -99,7 +99,7 @@ export interface Virtqueue {
    * From now on writes to the used ring are logged as if it were at guest
    * address `address`, where the memory has a log; -1: they are not.
    */
-  setUsedLog?(address: number): void;
+  setUsedLog(address: number): void;
   /**
    * Goes on in `memory`, while nothing is in flight and all is flushed. False
    * when the ring no longer fits: then it is broken.

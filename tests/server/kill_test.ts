@@ -27,7 +27,6 @@ const KINDS = [
 for (const { name, features } of KINDS) {
   Deno.test({
     name: `[C58] ${KILLS} times SIGKILL in mid-I/O on ${name} rings`,
-    ignore: name === "packed",
     fn: () => killOverAndOver(features, name === "packed"),
   });
 }

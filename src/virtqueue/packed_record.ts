@@ -1,0 +1,81 @@
+// Data plane: what a packed ring records, and what it found on record.
+/**
+ * @module
+ */
+import type { PackedInflight, PackedRecovery } from "./packed_inflight.ts";
+
+const NOTHING = new Uint32Array(0);
+
+/** The record of a ring, and the chains that come from there and not from it. */
+export class PackedRecord {
+  /** Descriptors of chains in flight, which come before those of the ring. */
+  again: Uint32Array = NOTHING;
+  /** Which of them is next. */
+  at = 0;
+  /** How many chains there are from there on. */
+  left = 0;
+  readonly #inflight: PackedInflight;
+  readonly #size: number;
+  /** Popped from the ring since, as far as `undoPop` could reach. */
+  #since = 0;
+
+  /** For a ring of `size` entries. */
+  constructor(inflight: PackedInflight, size: number) {
+    this.#inflight = inflight;
+    this.#size = size;
+  }
+
+  /** Goes on with what was found. */
+  start(found: PackedRecovery): void {
+    this.again = found.descriptors;
+    this.left = found.count;
+  }
+
+  /** Descriptors from `at` on. */
+  get descriptorsLeft(): number {
+    return this.again.length / 4 - this.at;
+  }
+
+  /** The chain at `head` of `count` descriptors was taken. */
+  take(head: number, ring: Uint32Array, next: number, count: number): void {
+    if (this.left > 0) {
+      this.left--;
+      this.at += count;
+      return;
+    }
+    this.#inflight.pop(head, ring, next, count);
+    if (this.again.length === 0) return;
+    // So many are never undone: what came before is history.
+    if (++this.#since <= this.#size) return;
+    this.again = NOTHING;
+    this.at = 0;
+  }
+
+  /** It goes back to where it came from. */
+  putBack(head: number, count: number): void {
+    if (this.again.length > 0) {
+      if (this.#since === 0) {
+        this.left++;
+        this.at -= count;
+        return;
+      }
+      this.#since--;
+    }
+    this.#inflight.undoPop(head);
+  }
+
+  /** It is given back with the next `publish`. */
+  push(head: number): void {
+    this.#inflight.push(head);
+  }
+
+  /** Then the next used descriptor goes to `usedIndex`. */
+  prepare(usedIndex: number, usedWrap: boolean): void {
+    this.#inflight.prepare(usedIndex, usedWrap);
+  }
+
+  /** What was pushed is published. */
+  publish(): void {
+    this.#inflight.publish();
+  }
+}
