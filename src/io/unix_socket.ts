@@ -224,13 +224,16 @@ export class UnixListener implements Disposable {
 
   /**
    * Listens at `path`. A socket that a dead server left there is replaced; a
-   * live one, or anything that is not a socket, is an error. Throws a
-   * SystemError or a UsageError.
+   * live one, or anything that is not a socket, is an error. `mode`: who may
+   * connect, from the first moment on (0o600: this user). Throws a SystemError
+   * or a UsageError.
    */
-  static bind(path: string): UnixListener {
+  static bind(path: string, mode = 0o777): UnixListener {
     const address = socketAddress(path);
     const fd = openSocket();
     try {
+      // Linux gives the file the mode of the socket, less the umask.
+      check(libc.fchmod(fd.number, mode), "fchmod", { path });
       let failure = bind(fd.number, address);
       if (failure === EADDRINUSE) {
         removeStale(path, address);

@@ -86,6 +86,25 @@ export interface UpdateDevice {
   readonly state: unknown;
 }
 
+/** Asks for what the rings of a thread have done. */
+export interface InspectRings {
+  readonly kind: "inspect";
+}
+
+/** What a ring has done since it started. */
+export interface RingCounters {
+  /** Of the ring in its device. */
+  readonly index: number;
+  /** Requests that are under way. */
+  readonly inFlight: number;
+  /** Requests that were given back unread because they were malformed. */
+  readonly malformed: number;
+  /** How often the driver was called. */
+  readonly calls: number;
+  /** Why it is broken, or "". */
+  readonly broken: string;
+}
+
 /** Ends the thread's data plane: every ring is stopped. */
 export interface CloseDataPlane {
   readonly kind: "close";
@@ -103,6 +122,7 @@ export type Command =
   | InvalidateIotlb
   | RefuseIotlb
   | UpdateDevice
+  | InspectRings
   | CloseDataPlane;
 
 /** Why a command fails that comes after `close`. */
@@ -119,6 +139,8 @@ export interface Carrier {
    * rejects once it is closed.
    */
   send(command: Command): Promise<number>;
+  /** What the rings that run have done, by index. */
+  inspect(): Promise<RingCounters[]>;
   /** Ends the thread, after a `close` command. */
   close(): Promise<void>;
 }

@@ -15,6 +15,7 @@ import type { Virtqueue } from "../virtqueue/virtqueue.ts";
 import type {
   Command,
   InvalidateIotlb,
+  RingCounters,
   StartVring,
   UpdateIotlb,
 } from "./command.ts";
@@ -29,7 +30,11 @@ const REAP_LIMIT = 4096;
 type Services = DataPlaneServices & { memory: GuestMemory };
 
 /** Answers a command: the number it asked for, or what went wrong. */
-export type Answer = (result: number, error?: Error) => void;
+export type Answer = (
+  result: number,
+  error?: Error,
+  rings?: RingCounters[],
+) => void;
 
 /**
  * Runs the rings of one thread. Commands come between turns, on the same
@@ -158,6 +163,8 @@ export class DataPlane implements Disposable {
         case "update":
           this.#device.update?.(command.state);
           return answer(0);
+        case "inspect":
+          return answer(0, undefined, this.inspect());
         case "close":
           this[Symbol.dispose]();
           return answer(0);
@@ -168,6 +175,17 @@ export class DataPlane implements Disposable {
     } catch (error) {
       answer(0, error as Error);
     }
+  }
+
+  /** What the rings that run have done. */
+  inspect(): RingCounters[] {
+    return this.#active.map(({ queue, calls }) => ({
+      index: queue.index,
+      inFlight: queue.inFlight,
+      malformed: queue.malformed,
+      calls,
+      broken: queue.broken,
+    }));
   }
 
   /** Ends the device's data side and closes the waiting place. */
@@ -346,6 +364,7 @@ export class DataPlane implements Disposable {
           | "invalidateIotlb"
           | "refuseIotlb"
           | "update"
+          | "inspect"
           | "close";
       }
     >,

@@ -9,6 +9,7 @@ import {
   CLOSED,
   type Command,
   type IotlbMiss,
+  type RingCounters,
 } from "./command.ts";
 import type { DataPlane } from "./data_plane.ts";
 import { Spinner } from "./spinner.ts";
@@ -66,6 +67,11 @@ export class InlinePlane implements Carrier {
     });
     this.#wake?.();
     return promise;
+  }
+
+  inspect(): Promise<RingCounters[]> {
+    if (this.#failure !== null) return Promise.reject(this.#failure);
+    return Promise.resolve(this.#closed ? [] : this.#plane.inspect());
   }
 
   async close(): Promise<void> {

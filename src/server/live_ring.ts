@@ -11,6 +11,8 @@ import type { Virtqueue } from "../virtqueue/virtqueue.ts";
 export class LiveRing {
   readonly queue: Virtqueue;
   enabled = false;
+  /** How often the driver was called. */
+  calls = 0;
   callFd: number;
   errFd: number;
   /** It has no kick descriptor: its thread never parks. */
@@ -59,6 +61,7 @@ export class LiveRing {
 
   /** Signals the call eventfd. */
   call(): void {
+    this.calls++;
     if (this.callFd >= 0) signalEventFd(this.callFd);
   }
 

@@ -7,7 +7,7 @@
  */
 import { SystemError, UsageError } from "../errors.ts";
 import type { LogLevel } from "../log.ts";
-import type { Command, IotlbMiss } from "./command.ts";
+import type { Command, IotlbMiss, RingCounters } from "./command.ts";
 
 /** What the worker is started with. */
 export interface WorkerStart {
@@ -50,6 +50,8 @@ export interface Acknowledgement {
   readonly result: number;
   /** What went wrong, or null. */
   readonly failure: Failure | null;
+  /** The answer of `inspect`. */
+  readonly rings: RingCounters[];
 }
 
 /** From the worker, by itself. */

@@ -3,12 +3,14 @@
  *
  * @module
  */
-import type { Device } from "../device/device.ts";
+import type { Device, ResizeRequest } from "../device/device.ts";
+import { featureNames } from "../device/features.ts";
+import { UsageError } from "../errors.ts";
 import { Reactor } from "../io/reactor.ts";
 import type { UnixSocket } from "../io/unix_socket.ts";
 import { log } from "../log.ts";
-import { Session } from "../vhost_user/session.ts";
-import type { Carrier } from "./command.ts";
+import { Session, type SessionRing } from "../vhost_user/session.ts";
+import type { Carrier, RingCounters } from "./command.ts";
 import { DataPlane } from "./data_plane.ts";
 import { DeviceBackend } from "./device_backend.ts";
 import {
@@ -34,6 +36,18 @@ export interface ServeOptions extends FrontEndOptions {
    * One that accepts it and has none would be misunderstood.
    */
   iommu?: boolean;
+}
+
+/** What a server tells of itself. */
+export interface ServerStatus {
+  /** Whether there is a front-end. */
+  readonly connected: boolean;
+  /** The virtio features that were negotiated, by name, or null before that. */
+  readonly features: readonly string[] | null;
+  /** Whether the device can be resized. */
+  readonly canResize: boolean;
+  /** The rings that the front-end set up; those that run have counters. */
+  readonly rings: readonly (SessionRing & Partial<RingCounters>)[];
 }
 
 /** A device that is being served. */
@@ -111,6 +125,30 @@ export class Server {
     this.#stopping = true;
     this.#frontEnds.stop();
     await this.#session?.stop();
+  }
+
+  /** What is served, and to whom. */
+  async status(): Promise<ServerStatus> {
+    const session = this.#session;
+    const features = session?.features ?? null;
+    const counters = await this.#carrier.inspect();
+    const rings = (session?.rings ?? []).map((ring) => ({
+      ...ring,
+      ...counters.find(({ index }) => index === ring.index),
+    }));
+    return {
+      connected: session !== null,
+      features: features === null ? null : featureNames(features),
+      canResize: this.#device.resize !== undefined,
+      rings,
+    };
+  }
+
+  /** Has the device resized, see {@linkcode Device.resize}. */
+  resize(wanted: ResizeRequest): Promise<number> {
+    if (this.#device.resize !== undefined) return this.#device.resize(wanted);
+    const name = this.#name;
+    return Promise.reject(new UsageError(`${name} has no size to change`));
   }
 
   async #serveAll(): Promise<void> {

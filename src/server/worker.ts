@@ -8,6 +8,7 @@ import type { OpenDataDevice } from "../device/device.ts";
 import { clearEventFd } from "../io/event_fd.ts";
 import { hasRoom, STDERR } from "../io/fd.ts";
 import { leaveWarnOnce, loseLinesUnless, setLogLevel } from "../log.ts";
+import type { RingCounters } from "./command.ts";
 import { DataPlane } from "./data_plane.ts";
 import { runUntilMailbox } from "./loop.ts";
 import {
@@ -58,8 +59,8 @@ class PlaneThread {
       }
       return;
     }
-    this.#plane!.run(message.command, (result, error) => {
-      this.#acknowledge(message.id, result, error);
+    this.#plane!.run(message.command, (result, error, rings) => {
+      this.#acknowledge(message.id, result, error, rings);
     });
     if (message.command.kind === "close") this.#plane = null;
   }
@@ -79,9 +80,14 @@ class PlaneThread {
     this.#plane = plane;
   }
 
-  #acknowledge(id: number, result: number, error?: Error): void {
+  #acknowledge(
+    id: number,
+    result: number,
+    error?: Error,
+    rings: RingCounters[] = [],
+  ): void {
     const failure = error === undefined ? null : packError(error);
-    const answer: Acknowledgement = { id, result, failure };
+    const answer: Acknowledgement = { id, result, failure, rings };
     this.#scope.postMessage(answer);
   }
 }

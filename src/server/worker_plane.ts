@@ -10,6 +10,7 @@ import {
   CLOSED,
   type Command,
   type IotlbMiss,
+  type RingCounters,
 } from "./command.ts";
 import {
   type Acknowledgement,
@@ -25,7 +26,7 @@ class WorkerThread {
   readonly #worker: Worker;
   readonly #eventFd = EventFd.open();
   readonly #waiting = new Map<number, {
-    resolve: (result: number) => void;
+    resolve: (answer: Acknowledgement) => void;
     reject: (error: Error) => void;
   }>();
   #nextId = 0;
@@ -54,8 +55,8 @@ class WorkerThread {
   }
 
   /** Loads the device's data module; rejects where it can't. */
-  open(start: DeviceStart, speaks: boolean): Promise<number> {
-    return this.#post((id) => ({
+  async open(start: DeviceStart, speaks: boolean): Promise<void> {
+    await this.#post((id) => ({
       kind: "open",
       id,
       start: {
@@ -67,7 +68,7 @@ class WorkerThread {
     }));
   }
 
-  send(command: Command): Promise<number> {
+  send(command: Command): Promise<Acknowledgement> {
     return this.#post((id) => ({ kind: "command", id, command }));
   }
 
@@ -78,9 +79,11 @@ class WorkerThread {
     this.#reject(new Error(CLOSED));
   }
 
-  #post(message: (id: number) => MailboxMessage): Promise<number> {
+  #post(message: (id: number) => MailboxMessage): Promise<Acknowledgement> {
     if (this.#failure !== null) return Promise.reject(this.#failure);
-    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    const { promise, resolve, reject } = Promise.withResolvers<
+      Acknowledgement
+    >();
     const id = this.#nextId++;
     this.#waiting.set(id, { resolve, reject });
     this.#worker.postMessage(message(id));
@@ -92,7 +95,7 @@ class WorkerThread {
     const waiting = this.#waiting.get(answer.id);
     if (waiting === undefined) return;
     this.#waiting.delete(answer.id);
-    if (answer.failure === null) waiting.resolve(answer.result);
+    if (answer.failure === null) waiting.resolve(answer);
     else waiting.reject(unpackError(answer.failure));
   }
 
@@ -166,16 +169,30 @@ export class WorkerPlane implements Carrier {
       case "close":
         await Promise.all(this.#threads.map((thread) => thread.send(command)));
         return 0;
+      case "inspect":
+        return 0;
       case "startVring":
-        return await this.#threadOf(command.config.index).send(command);
+        return await this.#sendTo(command.config.index, command);
       default:
-        return await this.#threadOf(command.index).send(command);
+        return await this.#sendTo(command.index, command);
     }
+  }
+
+  async inspect(): Promise<RingCounters[]> {
+    const answers = await Promise.all(
+      this.#threads.map((thread) => thread.send({ kind: "inspect" })),
+    );
+    return answers.flatMap(({ rings }) => rings)
+      .sort((one, other) => one.index - other.index);
   }
 
   close(): Promise<void> {
     for (const thread of this.#threads) thread.close();
     return Promise.resolve();
+  }
+
+  async #sendTo(index: number, command: Command): Promise<number> {
+    return (await this.#threadOf(index).send(command)).result;
   }
 
   #threadOf(index: number): WorkerThread {

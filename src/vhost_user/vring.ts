@@ -69,6 +69,11 @@ export class Vring {
     this.#host = host;
   }
 
+  /** Entries, 0 where nobody has said. */
+  get size(): number {
+    return this.#size;
+  }
+
   /** Whether it runs on the data plane. */
   get started(): boolean {
     return this.#started;
