@@ -162,6 +162,8 @@ export class Receive implements Disposable {
   /** Pops buffers until the window holds `wanted` bytes, or there are no more. */
   #gather(queue: Virtqueue, wanted: number): void {
     while (this.#room < wanted) {
+      // One it is, and it may be there still, from a frame too large for it.
+      if (!this.mergeable && this.#end > this.#first) return;
       if (this.#end === BUFFERS_MAX) return;
       const malformed = queue.malformed;
       const popped = queue.pop();
@@ -169,7 +171,6 @@ export class Receive implements Disposable {
       if (queue.malformed !== malformed) this.#seal();
       if (!popped) return;
       if (!this.#take(queue)) return;
-      if (!this.mergeable && this.#end > this.#first) return;
     }
   }
 

@@ -290,3 +290,19 @@ eachKind("chains of many pieces share a window", (open) => {
   taken(rig, frames);
   isWhole(rig);
 });
+
+eachKind(
+  "a frame too large for its buffer leaves those after it whole (single)",
+  (open) => {
+    using rig = open({ bufferSize: 100 });
+    rig.driver.post();
+    // The second fits two buffers, but may have one only.
+    const frames = [300, 150, 88, 300, 88].map((size) => frameOf(size));
+    frames.forEach((frame) => rig.port.offer(frame));
+    rig.turn();
+    const fit = frames.filter(({ length }) => length <= 88);
+    assertEquals(taken(rig, fit), [1, 1]);
+    assertEquals(rig.counters[RX_DROPPED], 3);
+    isWhole(rig);
+  },
+);
