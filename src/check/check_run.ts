@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { SystemError } from "../errors.ts";
 import { Prng } from "../testing/prng.ts";
-import { Frontend } from "../vhost_user/frontend.ts";
+import type { Frontend } from "../vhost_user/frontend.ts";
 import { CheckFailure, Skip } from "./check.ts";
+import { dial } from "./dial.ts";
 import { Guest, type GuestOptions } from "./guest.ts";
 import type { Target } from "./target.ts";
 
@@ -37,16 +37,7 @@ export class CheckRun implements Disposable {
   /** A connection on which nothing was said yet. */
   async connect(): Promise<Frontend> {
     const { socketPath } = this.target.options;
-    for (;;) {
-      try {
-        return this.own(Frontend.connect(socketPath));
-      } catch (error) {
-        // The queue of those that want to connect is full.
-        const full = error instanceof SystemError && error.code === "EAGAIN";
-        if (!full || this.#late()) throw error;
-        await turns(1);
-      }
-    }
+    return this.own(await dial(socketPath, () => this.#ended));
   }
 
   /** A connection with memory and rings, as far as `options` want. */
@@ -91,10 +82,6 @@ export class CheckRun implements Disposable {
   /** Skips unless the rings are split: the check writes their fields itself. */
   needsSplit(): void {
     if (this.target.packed) this.skip("it is about split rings");
-  }
-
-  #late(): boolean {
-    return this.#ended || performance.now() > this.#deadline;
   }
 
   /** Waits until `done`; fails where `what` does not come in time. */

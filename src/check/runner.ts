@@ -3,11 +3,10 @@
  *
  * @module
  */
-import { SystemError } from "../errors.ts";
-import { Frontend } from "../vhost_user/frontend.ts";
 import { ALL_CHECKS } from "./all_checks.ts";
 import { type Check, CheckFailure, type Level, Skip } from "./check.ts";
 import { CheckRun } from "./check_run.ts";
+import { listens } from "./dial.ts";
 import { learn } from "./learn.ts";
 import { withLimit } from "./limit.ts";
 import type { CheckOptions, Target } from "./target.ts";
@@ -80,20 +79,10 @@ export async function* runChecks(
   for (const check of checks) {
     const outcome = await runCheck(target, check);
     yield outcome;
-    if (outcome.status !== "fail" || listens(options.socketPath)) continue;
+    if (outcome.status !== "fail") continue;
+    if (await listens(options.socketPath)) continue;
     if (hooks.revive === undefined) throw new BackEndGone(check.id);
     await hooks.revive();
-  }
-}
-
-/** Whether somebody listens at `socketPath`. */
-function listens(socketPath: string): boolean {
-  try {
-    Frontend.connect(socketPath)[Symbol.dispose]();
-    return true;
-  } catch (error) {
-    const code = error instanceof SystemError ? error.code : "";
-    return code !== "ECONNREFUSED" && code !== "ENOENT";
   }
 }
 

@@ -132,11 +132,11 @@ export const RING_CHECKS: readonly Check[] = [
   {
     id: "ring/stop-drains",
     title: "what a ring took before GET_VRING_BASE is given back by its answer",
-    section: STOPPING,
+    section: "vhost-user, Suspended device state",
     level: "MUST",
     run: async (run) => {
       run.needsSplit();
-      for (let round = 0; round < 10; round++) await stopInMidstream(run);
+      for (let round = 0; round < 20; round++) await stopInMidstream(run);
     },
   },
   {
@@ -193,7 +193,7 @@ export const RING_CHECKS: readonly Check[] = [
 
 /** Stops the ring in the middle of its work; nothing may be in flight then. */
 async function stopInMidstream(run: CheckRun): Promise<void> {
-  const guest = await run.guest();
+  const guest = await run.guest({ ringSize: 256 });
   const { ring } = guest;
   const count = capacityOf(guest);
   for (let i = 0; i < count; i++) ring.add(guest.workload.request().segments);
