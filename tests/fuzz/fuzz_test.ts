@@ -14,9 +14,12 @@ import { TARGETS } from "./targets.ts";
 
 /** Batches of each target: some seconds. */
 const RUNS: Record<string, number> = {
-  "messages": 500,
+  "messages": 300,
   "ring-split": 800,
   "ring-packed": 800,
+  "block": 150,
+  "net": 150,
+  "rng": 400,
 };
 
 for (const target of TARGETS) {

@@ -3,6 +3,9 @@
  *
  * @module
  */
+import { blockTarget } from "./devices/block.ts";
+import { netTarget } from "./devices/net.ts";
+import { rngTarget } from "./devices/rng.ts";
 import { messages } from "./messages/mod.ts";
 import { packedRing, splitRing } from "./ring/mod.ts";
 import type { Target } from "./target.ts";
@@ -12,6 +15,9 @@ export const TARGETS: readonly Target[] = [
   messages,
   splitRing,
   packedRing,
+  blockTarget,
+  netTarget,
+  rngTarget,
 ];
 
 /**

@@ -92,7 +92,8 @@ async function refusing(session: Session): Promise<SessionEnd> {
 }
 
 /**
- * Fails unless `outcome` is what `model` foretells of `messages`. True where the
+ * Fails unless `outcome` is what `model` foretells of `messages`; `willing`:
+ * the back-end itself never fails. True where the
  * model knows for certain how far the session came.
  */
 export function compare(
@@ -108,14 +109,18 @@ export function compare(
   assertEquals(kind, "protocol", reason);
   let mayHaveEnded = false;
   for (const message of messages) {
-    const verdict = model.verdict(message);
+    const own = repliesItself(message.request);
+    const foretold = model.verdict(message);
+    const verdict = foretold === "accepted" && !willing && !own
+      ? "either"
+      : foretold;
     if (verdict === "fatal") {
       assert(!lived, `The session goes on after ${named(message)}`);
       assertEquals(replies, [], "replies to what was not read");
       return !mayHaveEnded;
     }
     const asked = model.mustAck(message);
-    const answered = asked || repliesItself(message.request);
+    const answered = asked || own;
     if (answered && replies.length === 0) {
       // Nobody is told of a refusal who did not ask.
       assert(
@@ -140,7 +145,7 @@ export function compare(
     const reply = replies.shift()!;
     assertEquals(reply.request, message.request, named(message));
     assertEquals(reply.flags, REPLY_FLAGS, named(message));
-    judge(message, verdict, reply, model, willing);
+    judge(message, verdict, reply, model);
     tally.add("answers");
   }
   assertEquals(replies, [], "more replies than messages");
@@ -160,13 +165,12 @@ function acknowledgesItself(
   return true;
 }
 
-/** Whether `reply` is the right one. `willing`: the back-end never says no. */
+/** Whether `reply` is the right one. */
 function judge(
   message: Outgoing,
   verdict: string,
   reply: Reply,
   model: SessionModel,
-  willing: boolean,
 ): void {
   const own = repliesItself(message.request);
   const payload = reply.payload;
@@ -174,7 +178,7 @@ function judge(
   const refused = payload.length === 8 && u64.decode(payload).value === no;
   const name = named(message);
   if (verdict === "refused") assert(refused, `${name} is accepted`);
-  if (verdict === "accepted" && willing) assert(!refused, `${name} is refused`);
+  if (verdict === "accepted") assert(!refused, `${name} is refused`);
   if (refused) return model.refused(message);
   if (own) {
     const wanted = model.replyTo(message);
