@@ -45,6 +45,11 @@ export const COMMON_OPTIONS = {
     describe: "Serve a guest with a virtual IOMMU: the device reaches only " +
       "what that maps (QEMU: iommu_platform=on,ats=on)",
   },
+  "control-path": {
+    type: "string",
+    placeholder: "PATH",
+    describe: "Listen on this Unix socket for ringside ctl of the same user",
+  },
   "log-level": {
     type: "choice",
     choices: ["error", "warn", "info", "debug"],

@@ -26,12 +26,14 @@ import type { ServedDevice } from "./serve.ts";
 export interface Config {
   /** What goes to standard error. */
   readonly logLevel: LogLevel;
+  /** Where ringside ctl is listened for. */
+  readonly controlPath?: string;
   /** At least one, with names and sockets that all differ. */
   readonly devices: readonly ServedDevice[];
 }
 
 /** What the file itself may have. */
-const TOP_KEYS = ["$schema", "log-level", "devices"];
+const TOP_KEYS = ["$schema", "log-level", "control-path", "devices"];
 /** What every device has beside its options and those of its server. */
 const DEVICE_KEYS = ["device", "name"];
 /** What the name of a device may be: it stands in lines of the log. */
@@ -79,7 +81,12 @@ class ConfigReader {
       );
     }
     const devices = items.map((item, index) => this.#device(item, index));
-    return { logLevel: logLevel as LogLevel, devices };
+    const control = this.#controlPath(members);
+    return {
+      logLevel: logLevel as LogLevel,
+      ...(control === null ? {} : { controlPath: control }),
+      devices,
+    };
   }
 
   #device(item: JsonValue, index: number): ServedDevice {
@@ -114,6 +121,15 @@ class ConfigReader {
         server,
       };
     });
+  }
+
+  #controlPath(members: readonly JsonMember[]): string | null {
+    const key = "control-path";
+    const member = members.find((member) => member.key === key);
+    if (member === undefined) return null;
+    const path = this.#value(member, COMMON_OPTIONS[key], `"${key}"`);
+    this.#claim(`The socket ${path}`, member.line);
+    return String(path);
   }
 
   #descriptor(members: readonly JsonMember[], line: number): DeviceDescriptor {

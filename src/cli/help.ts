@@ -86,7 +86,7 @@ export function serveHelp(): string {
     "",
     "Keys are the options of each device (ringside DEVICE --help) without the",
     'dashes, and the socket, data plane and threads of its server. "name" is',
-    'for the log. "log-level" stands beside "devices".',
+    'for the log. "log-level" and "control-path" stand beside "devices".',
     "docs/ringside.schema.json describes it for editors.",
     "",
     "Exit codes:",

@@ -23,7 +23,11 @@ export interface House {
   /** The devices by their names. */
   readonly devices: Registry;
   /** Serves some of them; resolves when they stopped cleanly. */
-  serve(devices: readonly ServedDevice[], logLevel: LogLevel): Promise<void>;
+  serve(
+    devices: readonly ServedDevice[],
+    logLevel: LogLevel,
+    controlPath?: string,
+  ): Promise<void>;
   /** The text of the file at `path`. Throws a SystemError or a UsageError. */
   readText(path: string): string;
 }
@@ -140,13 +144,15 @@ async function execute(
       const { device: descriptor, options, common } = command;
       const { name } = descriptor;
       const served = { name, origin: "", descriptor, options, server: common };
-      return await house.serve([served], common["log-level"]);
+      const { "log-level": level, "control-path": path } = common;
+      return await house.serve([served], level, path);
     }
     case "serve-config": {
       const { path } = command;
       const text = house.readText(path);
-      const { devices, logLevel } = parseConfig(path, text, house.devices);
-      return await house.serve(devices, logLevel);
+      const config = parseConfig(path, text, house.devices);
+      const { devices, logLevel, controlPath } = config;
+      return await house.serve(devices, logLevel, controlPath);
     }
   }
 }

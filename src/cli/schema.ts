@@ -48,6 +48,7 @@ export function configSchema(registry: Registry): JsonObject {
     properties: {
       $schema: { type: "string" },
       "log-level": optionSchema(COMMON_OPTIONS["log-level"]),
+      "control-path": optionSchema(COMMON_OPTIONS["control-path"]),
       devices: {
         type: "array",
         minItems: 1,

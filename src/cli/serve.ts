@@ -10,6 +10,7 @@ import { hasRoom, STDERR } from "../io/fd.ts";
 import { log, type LogLevel, loseLinesUnless, setLogLevel } from "../log.ts";
 import { type ServeOptions, Server } from "../server/server.ts";
 import type { ServerValues } from "./common_options.ts";
+import { ControlServer } from "./control_server.ts";
 import { checkDescriptors } from "./descriptors.ts";
 
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
@@ -33,11 +34,12 @@ export interface ServedDevice {
 /**
  * Opens `devices` and serves each on its socket. Resolves when they stopped
  * cleanly; rejects when one of them can't be opened or fails later, after the
- * others were stopped.
+ * others were stopped. With a `controlPath` they can be asked there.
  */
 export async function serveDevices(
   devices: readonly ServedDevice[],
   logLevel: LogLevel,
+  controlPath?: string,
 ): Promise<void> {
   setLogLevel(logLevel);
   loseLinesUnless(() => hasRoom(STDERR));
@@ -57,6 +59,7 @@ export async function serveDevices(
   for (const signal of SIGNALS) Deno.addSignalListener(signal, stop);
   try {
     const servers = await openServers(devices);
+    using _control = await openControl(controlPath, devices, servers);
     await runServers(servers, devices, stopping);
   } finally {
     for (const signal of SIGNALS) Deno.removeSignalListener(signal, stop);
@@ -83,6 +86,28 @@ async function openServers(
     }
   }
   return servers;
+}
+
+/** Opens the control socket, or closes the servers. */
+async function openControl(
+  path: string | undefined,
+  devices: readonly ServedDevice[],
+  servers: readonly Server[],
+): Promise<ControlServer | null> {
+  if (path === undefined) return null;
+  try {
+    return new ControlServer(
+      path,
+      devices.map(({ name, descriptor }, i) => ({
+        name,
+        device: descriptor.name,
+        server: servers[i]!,
+      })),
+    );
+  } catch (error) {
+    await Promise.allSettled(servers.map((server) => server.close()));
+    throw error;
+  }
 }
 
 /** Runs `servers` until all have ended; one that fails ends the others. */

@@ -41,6 +41,10 @@ export const TOOLS: Readonly<Record<string, Tool>> = {
     summary: "Checks a back-end against the specifications",
     load: () => import("./check.ts"),
   },
+  ctl: {
+    summary: "Asks a server of ours how it is, or resizes its disks",
+    load: () => import("./ctl.ts"),
+  },
 };
 
 /** A tool could not do its work, for a reason that takes one line. */

@@ -242,7 +242,7 @@ Deno.test("requests go on while pages come and go under them", async () => {
   await churn;
 });
 
-Deno.test("[H19] IOTLB messages that make no sense are refused, and change nothing", async () => {
+Deno.test("IOTLB messages that make no sense are refused, and change nothing", async () => {
   await using disk = await VirtualDisk.open();
   const { iotlb } = disk.frontend;
   const userAddress = disk.userAddress(IOVA);
