@@ -40,13 +40,18 @@ export function words16(bytes: Uint8Array<ArrayBuffer>): Uint16Array {
   );
 }
 
-/** `bytes` as 32-bit words. */
-export function words32(bytes: Uint8Array<ArrayBuffer>): Uint32Array {
-  return new Uint32Array(
+/** `bytes` as signed 32-bit words: V8 allocates numbers of 2^31 and more. */
+export function integers(bytes: Uint8Array<ArrayBuffer>): Int32Array {
+  return new Int32Array(
     bytes.buffer,
     bytes.byteOffset,
     bytes.byteLength / 4,
   );
+}
+
+/** A view of `bytes`. */
+export function viewOf(bytes: Uint8Array<ArrayBuffer>): DataView<ArrayBuffer> {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /**

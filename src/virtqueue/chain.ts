@@ -109,18 +109,22 @@ export class Chain {
   }
 
   /**
-   * Gathers a descriptor of `size` bytes at the address of these two halves.
-   * False where it is readable and comes after a writable one. The ring sees to
-   * it that there are at most `limit`.
+   * Gathers the descriptor at `at` of `view`. False where it is readable and
+   * comes after a writable one. The ring sees to it that there are at most
+   * `limit`. It is read here: a number of 2^31 or more would be allocated to be
+   * handed over, wherever V8 does not inline.
    *
    * An address is (low / 2^32 + high) * 2^32 because V8 guards the sum of two
    * whole numbers, low + high * 2^32, by conversions to integers: 2 ns a
    * descriptor (bench/virtqueue_bench.ts). Beyond 2^53 both round alike, where
    * no memory is.
    */
-  gather(low: number, high: number, size: number, writable: boolean): boolean {
+  gather(view: DataView, at: number, writable: boolean): boolean {
     if (writable) this.#writable = true;
     else if (this.#writable) return false;
+    const low = view.getUint32(at, true);
+    const high = view.getUint32(at + 4, true);
+    const size = view.getUint32(at + 8, true);
     if (size === 0) return true;
     const count = this.gatheredCount;
     this.gatheredAddresses[count] = (low * TWO_MINUS_32 + high) * TWO_32;

@@ -39,11 +39,14 @@ export class IndirectTable {
   }
 
   /**
-   * Finds the table of `size` bytes at the address of these two halves. False
-   * where it is empty, no whole number of descriptors, too long, or not in
-   * memory.
+   * Finds the table that the descriptor at `at` of `view` refers to. False where
+   * it is empty, no whole number of descriptors, too long, or not in memory. As
+   * in Chain.gather, numbers are not handed over.
    */
-  find(low: number, high: number, size: number): boolean {
+  find(view: DataView, at: number): boolean {
+    const low = view.getUint32(at, true);
+    const high = view.getUint32(at + 4, true);
+    const size = view.getUint32(at + 8, true);
     const entries = size >>> 4;
     if (entries === 0 || entries > this.#limit || (size & 15) !== 0) {
       return false;
@@ -52,6 +55,16 @@ export class IndirectTable {
     // As in Chain.gather.
     const address = (low * TWO_MINUS_32 + high) * TWO_32;
     const memory = this.#memory;
+    const region = memory.foundRegion;
+    const offset = address - memory.starts[region]!;
+    if (
+      memory.virtual === null && offset >= 0 &&
+      size <= memory.sizes[region]! - offset
+    ) {
+      this.view = memory.views[region]!;
+      this.offset = offset;
+      return true;
+    }
     if (memory.locate(address, size)) {
       this.view = memory.views[memory.foundRegion]!;
       this.offset = memory.foundOffset;

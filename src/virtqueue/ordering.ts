@@ -34,8 +34,11 @@ export function release(
   Atomics.store(words, index, value);
 }
 
-/** As `acquire`, for the flags of a packed ring, which have an id beside them. */
-export function acquire32(words: Uint32Array, index: number): number {
+/**
+ * As `acquire`, for the flags of a packed ring, which have an id beside them.
+ * Signed: V8 allocates numbers of 2^31 and more to hand them over.
+ */
+export function acquire32(words: Int32Array, index: number): number {
   return Atomics.load(words, index);
 }
 
@@ -44,7 +47,7 @@ export function acquire32(words: Uint32Array, index: number): number {
  * a used descriptor; after it, all that came before it is there too.
  */
 export function release32(
-  words: Uint32Array,
+  words: Int32Array,
   index: number,
   value: number,
 ): void {
@@ -62,9 +65,7 @@ const LOADS_IN_ORDER = Deno.build.arch === "x86_64";
  * `virtio_wmb` before it stores the flags of a descriptor. A packed ring has
  * such flags in every chain, where `Atomics` costs 7 ns
  * (bench/virtqueue_bench.ts). It is no fence after a store: that is `acquire32`.
- *
- * The number is signed: an unsigned one may need memory on its way out.
  */
-export function look(words: Uint32Array, index: number): number {
-  return (LOADS_IN_ORDER ? words[index]! : Atomics.load(words, index)) | 0;
+export function look(words: Int32Array, index: number): number {
+  return LOADS_IN_ORDER ? words[index]! : Atomics.load(words, index);
 }

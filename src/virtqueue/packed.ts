@@ -6,7 +6,7 @@ import { assert } from "../assert.ts";
 import { GuestError } from "../errors.ts";
 import type { DirtyLog } from "../memory/dirty_log.ts";
 import type { GuestMemory } from "../memory/guest_memory.ts";
-import { findArea, placeOf, words32 } from "./area.ts";
+import { findArea, integers, placeOf, viewOf } from "./area.ts";
 import { Chain, chainLimit } from "./chain.ts";
 import { IndirectTable } from "./indirect_table.ts";
 import * as layout from "./layout.ts";
@@ -53,9 +53,10 @@ export class PackedVirtqueue implements Virtqueue {
   readonly #indirect: boolean;
   readonly #inOrder: boolean;
   // The ring by views of its own, small and made once.
-  #descriptors: Uint32Array = new Uint32Array(0);
-  #driverEvent: Uint32Array = new Uint32Array(0);
-  #deviceEvent: Uint32Array = new Uint32Array(0);
+  #ring: DataView = new DataView(new ArrayBuffer(0));
+  #descriptors: Int32Array = new Int32Array(0);
+  #driverEvent: Int32Array = new Int32Array(0);
+  #deviceEvent: Int32Array = new Int32Array(0);
   /** Where the next chain starts. */
   #next = 0;
   /** How its first descriptor looks once it is there: AVAIL or USED. */
@@ -176,7 +177,7 @@ export class PackedVirtqueue implements Virtqueue {
       const at = this.#next;
       const bits = look(this.#descriptors, 4 * at + 3);
       if ((bits & OWNER) !== this.#available) return false;
-      const isSound = this.#gather(this.#descriptors, at, bits);
+      const isSound = this.#gather(this.#ring, at, bits);
       if (!this.#mayTake()) return false;
       if (this.#take(at, isSound)) return true;
       if (this.chain.missed) return false;
@@ -191,8 +192,10 @@ export class PackedVirtqueue implements Virtqueue {
       const at = this.#next;
       const isAgain = record.left > 0;
       const from = isAgain ? record.at : at;
-      const source = isAgain ? record.again : this.#descriptors;
-      const bits = look(source, 4 * from + 3);
+      const source = isAgain ? record.again : this.#ring;
+      const bits = isAgain
+        ? source.getInt32(DESCRIPTOR_SIZE * from + 12, true)
+        : look(this.#descriptors, 4 * from + 3);
       if (!isAgain && (bits & OWNER) !== this.#available) return false;
       const isSound = this.#gather(source, from, bits);
       if (!this.#mayTake()) return false;
@@ -475,13 +478,13 @@ export class PackedVirtqueue implements Virtqueue {
 
   /**
    * Copies the chain at `start` of `source`, each descriptor read once, the last
-   * word of the first one being `first`. False when it is malformed: it has a readable
-   * buffer after a writable one, or an indirect table that is not allowed. The
-   * ring breaks where the chain has no end or a buffer id that can't be: it is
-   * not known then how to give it back.
+   * word of the first one being `first`. False when it is malformed: it has a
+   * readable buffer after a writable one, or an indirect table that is not
+   * allowed. The ring breaks where the chain has no end or a buffer id that
+   * can't be: it is not known then how to give it back.
    */
-  #gather(source: Uint32Array, start: number, first: number): boolean {
-    const end = source.length >>> 2;
+  #gather(source: DataView, start: number, first: number): boolean {
+    const end = source.byteLength >>> 4;
     const chain = this.chain;
     const limit = this.size - this.#held;
     let isSound = true;
@@ -489,22 +492,19 @@ export class PackedVirtqueue implements Virtqueue {
     let bits = first;
     chain.begin();
     for (let count = 1; count <= limit; count++) {
-      const word = 4 * at;
-      const low = source[word]!;
-      const high = source[word + 1]!;
-      const size = source[word + 2]!;
+      const place = DESCRIPTOR_SIZE * at;
       if ((bits & INDIRECT) !== 0) {
         // §2.8.19: it is alone.
         isSound = isSound && this.#indirect && count === 1 &&
-          (bits & NEXT) === 0 && this.#table.find(low, high, size) &&
+          (bits & NEXT) === 0 && this.#table.find(source, place) &&
           this.#gatherTable();
       } else if (isSound) {
-        isSound = chain.gather(low, high, size, (bits & WRITE) !== 0);
+        isSound = chain.gather(source, place, (bits & WRITE) !== 0);
       }
       if ((bits & NEXT) === 0) return this.#ends(bits, count) && isSound;
       at++;
       if (at === end) at = 0;
-      bits = source[4 * at + 3]! | 0;
+      bits = source.getInt32(DESCRIPTOR_SIZE * at + 12, true);
     }
     this.#break(
       `The chain at ${this.#next} goes on after ${limit} descriptors, which ` +
@@ -535,12 +535,9 @@ export class PackedVirtqueue implements Virtqueue {
     const chain = this.chain;
     for (let i = 0; i < entries; i++) {
       const at = offset + DESCRIPTOR_SIZE * i;
-      const low = view.getUint32(at, true);
-      const high = view.getUint32(at + 4, true);
-      const size = view.getUint32(at + 8, true);
       const flags = view.getUint16(at + 14, true);
       const isWritable = (flags & VIRTQ_DESC_F_WRITE) !== 0;
-      if (!chain.gather(low, high, size, isWritable)) return false;
+      if (!chain.gather(view, at, isWritable)) return false;
     }
     return true;
   }
@@ -572,9 +569,10 @@ export class PackedVirtqueue implements Virtqueue {
       layout.EVENT_ALIGNMENT,
     );
     if (typeof device === "string") return device;
-    this.#descriptors = words32(ring);
-    this.#driverEvent = words32(driver);
-    this.#deviceEvent = words32(device);
+    this.#ring = viewOf(ring);
+    this.#descriptors = integers(ring);
+    this.#driverEvent = integers(driver);
+    this.#deviceEvent = integers(device);
     this.#ringPlace = placeOf(memory, descriptorArea);
     this.#eventPlace = placeOf(memory, deviceArea);
     this.#table.setMemory(memory);

@@ -128,7 +128,7 @@ export class PackedInflight {
    */
   pop(
     head: number,
-    descriptors: Uint32Array,
+    descriptors: Int32Array,
     at: number,
     count: number,
   ): void {

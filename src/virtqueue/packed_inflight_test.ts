@@ -6,7 +6,7 @@ import { PackedInflight, packedInflightSize } from "./packed_inflight.ts";
 const SIZE = 8;
 
 /** A ring whose descriptor `i` has address `i`, size `i` and buffer id `i`. */
-const RING = new Uint32Array(4 * SIZE);
+const RING = new Int32Array(4 * SIZE);
 for (let i = 0; i < SIZE; i++) RING.set([i, 0, i, i], 4 * i);
 
 /** Runs `body` on a blank area; `open` makes the record of a next process. */

@@ -4,12 +4,12 @@
  */
 import type { PackedInflight, PackedRecovery } from "./packed_inflight.ts";
 
-const NOTHING = new Uint32Array(0);
+const NOTHING = new DataView(new ArrayBuffer(0));
 
 /** The record of a ring, and the chains that come from there and not from it. */
 export class PackedRecord {
   /** Descriptors of chains in flight, which come before those of the ring. */
-  again: Uint32Array = NOTHING;
+  again: DataView = NOTHING;
   /** Which of them is next. */
   at = 0;
   /** How many chains there are from there on. */
@@ -27,24 +27,25 @@ export class PackedRecord {
 
   /** Goes on with what was found. */
   start(found: PackedRecovery): void {
-    this.again = found.descriptors;
+    const { buffer } = found.descriptors;
+    this.again = new DataView(buffer);
     this.left = found.count;
   }
 
   /** Descriptors from `at` on. */
   get descriptorsLeft(): number {
-    return this.again.length / 4 - this.at;
+    return (this.again.byteLength >>> 4) - this.at;
   }
 
   /** The chain at `head` of `count` descriptors was taken. */
-  take(head: number, ring: Uint32Array, next: number, count: number): void {
+  take(head: number, ring: Int32Array, next: number, count: number): void {
     if (this.left > 0) {
       this.left--;
       this.at += count;
       return;
     }
     this.#inflight.pop(head, ring, next, count);
-    if (this.again.length === 0) return;
+    if (this.again.byteLength === 0) return;
     // So many are never undone: what came before is history.
     if (++this.#since <= this.#size) return;
     this.again = NOTHING;
@@ -53,7 +54,7 @@ export class PackedRecord {
 
   /** It goes back to where it came from. */
   putBack(head: number, count: number): void {
-    if (this.again.length > 0) {
+    if (this.again.byteLength > 0) {
       if (this.#since === 0) {
         this.left++;
         this.at -= count;

@@ -6,7 +6,7 @@ import { assert } from "../assert.ts";
 import { GuestError } from "../errors.ts";
 import type { DirtyLog } from "../memory/dirty_log.ts";
 import type { GuestMemory } from "../memory/guest_memory.ts";
-import { findArea, words16, words32 } from "./area.ts";
+import { findArea, viewOf, words16 } from "./area.ts";
 import { Chain, chainLimit } from "./chain.ts";
 import { IndirectTable } from "./indirect_table.ts";
 import { SplitInflight } from "./inflight.ts";
@@ -53,7 +53,7 @@ export class SplitVirtqueue implements Virtqueue {
   readonly #eventIndex: boolean;
   readonly #indirect: boolean;
   // The ring by views of its own, small and made once.
-  #descriptors: Uint32Array = new Uint32Array(0);
+  #descriptors: DataView = new DataView(new ArrayBuffer(0));
   #avail: Uint16Array = new Uint16Array(0);
   #used: Uint16Array = new Uint16Array(0);
   #usedElements: Uint32Array = new Uint32Array(0);
@@ -384,17 +384,14 @@ export class SplitVirtqueue implements Virtqueue {
     let index = head;
     chain.begin();
     for (let walked = 0; walked < limit; walked++) {
-      const word = 4 * index;
-      const low = descriptors[word]!;
-      const high = descriptors[word + 1]!;
-      const size = descriptors[word + 2]!;
-      const bits = descriptors[word + 3]!;
+      const at = DESCRIPTOR_SIZE * index;
+      const bits = descriptors.getInt32(at + 12, true);
       if ((bits & VIRTQ_DESC_F_INDIRECT) !== 0) {
         return this.#indirect && (bits & VIRTQ_DESC_F_NEXT) === 0 &&
-          this.#table.find(low, high, size) && this.#gatherTable(walked);
+          this.#table.find(descriptors, at) && this.#gatherTable(walked);
       }
       const writable = (bits & VIRTQ_DESC_F_WRITE) !== 0;
-      if (!chain.gather(low, high, size, writable)) return false;
+      if (!chain.gather(descriptors, at, writable)) return false;
       if ((bits & VIRTQ_DESC_F_NEXT) === 0) return true;
       index = bits >>> 16;
       if (index >= limit) return false;
@@ -413,13 +410,10 @@ export class SplitVirtqueue implements Virtqueue {
     let index = 0;
     for (let walked = 0; walked < limit; walked++) {
       const at = offset + DESCRIPTOR_SIZE * index;
-      const bits = view.getUint32(at + 12, true);
+      const bits = view.getInt32(at + 12, true);
       if ((bits & VIRTQ_DESC_F_INDIRECT) !== 0) return false;
-      const low = view.getUint32(at, true);
-      const high = view.getUint32(at + 4, true);
-      const size = view.getUint32(at + 8, true);
       const writable = (bits & VIRTQ_DESC_F_WRITE) !== 0;
-      if (!chain.gather(low, high, size, writable)) return false;
+      if (!chain.gather(view, at, writable)) return false;
       if ((bits & VIRTQ_DESC_F_NEXT) === 0) return true;
       index = bits >>> 16;
       if (index >= entries) return false;
@@ -457,7 +451,7 @@ export class SplitVirtqueue implements Virtqueue {
     );
     if (typeof used === "string") return used;
     const { buffer, byteOffset } = used;
-    this.#descriptors = words32(table);
+    this.#descriptors = viewOf(table);
     this.#avail = words16(avail);
     this.#used = words16(used);
     this.#usedElements = new Uint32Array(buffer, byteOffset, 1 + 2 * size);

@@ -12,8 +12,8 @@ import { LaidOutRing } from "./laid_out_ring.ts";
 
 /** Chains that are published at a time. */
 const BATCH = 64;
-/** Beyond 4 GiB, where no address is a small integer. */
-const HIGH = 0x2_0000_0000;
+/** Beyond 4 GiB, where no address is a small integer, nor its lower half. */
+const HIGH = 0x2_c000_0000;
 const WRITE = 2;
 
 const memory = DriverMemory.plain([
