@@ -4,9 +4,11 @@
  * after round. Prints medians with their spread, and the processor time of the
  * back-end.
  *
- *     run.ts [ROUNDS] [SECONDS] [DIRECTORY]
+ *     run.ts [ROUNDS] [SECONDS] [DIRECTORY] [LOAD]
  *
  * With a directory, keeps there the report of each run, for `ringside bench plot`.
+ * With a load, as "16 event" or "polled", runs only those that have it in their
+ * name.
  *
  * @module
  */
@@ -125,7 +127,9 @@ if (import.meta.main) {
   );
   console.log("| --- | --- | --- | --- | --- | --- |");
   try {
+    const only = Deno.args[3] ?? "";
     for (const load of LOADS) {
+      if (!load.join(" ").includes(only)) continue;
       const samples = CONTENDERS.map((): Report[] => []);
       for (let round = 0; round < rounds; round++) {
         for (const [i, contender] of CONTENDERS.entries()) {

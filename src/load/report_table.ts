@@ -6,6 +6,9 @@
 import { PERCENTILES, type Report } from "./report.ts";
 import { formatBytes, formatCount, formatShare, formatTime } from "./units.ts";
 
+/** Settings from here on are sizes. */
+const BYTES = 1 << 16;
+
 /** The lines of `report`: names to the left, figures to the right. */
 export function reportTable(report: Report): string[] {
   const rows = [
@@ -22,12 +25,22 @@ export function reportTable(report: Report): string[] {
   ];
 }
 
+/** What only who repeats a run wants to know: the JSON has it. */
+const UNTOLD = ["seed", "warmUp"];
+
 /** The settings in one line. */
-export function describe({ settings }: Pick<Report, "settings">): string {
+function describe({ settings }: Report): string {
   return Object.entries(settings)
-    .filter(([, value]) => value !== false)
-    .map(([name, value]) => value === true ? name : `${name} ${value}`)
+    .filter(([name, value]) => value !== false && !UNTOLD.includes(name))
+    .map(([name, value]) => value === true ? name : `${name} ${shown(value)}`)
     .join(", ");
+}
+
+/** Large numbers are bytes. */
+function shown(value: string | number | boolean): string {
+  return typeof value === "number" && value >= BYTES
+    ? formatBytes(value)
+    : String(value);
 }
 
 type Row = [name: string, text: string];

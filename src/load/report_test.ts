@@ -9,7 +9,13 @@ const HEAD = {
   label: "a disk",
   device: "block",
   date: "2026-01-01T00:00:00.000Z",
-  settings: { depth: 8, polled: true, indirect: false },
+  settings: {
+    depth: 8,
+    polled: true,
+    indirect: false,
+    capacity: 1 << 30,
+    seed: 1,
+  },
 };
 
 Deno.test("a report is sums and shares of what was measured", () => {
@@ -39,7 +45,7 @@ Deno.test("a report is sums and shares of what was measured", () => {
   assertEquals(report.backEnd!.requestsPerCpuSecond, 2000);
   assertEquals(parseReport("f", JSON.stringify(report)), report);
   assertEquals(reportTable(report), [
-    "a disk: depth 8, polled",
+    "a disk: depth 8, polled, capacity 1.00 GiB",
     "",
     "  requests         1000 in 0.50 s, 10 of them failed",
     "  requests/s       1.98 k",
