@@ -9,7 +9,7 @@ import { Budget, Lane } from "./lane.ts";
 import { type LoadRing, NONE } from "./load_ring.ts";
 
 /** A frame that did not come back for so long is lost, nanoseconds. */
-const LOST_NS = 100e6;
+const LOST_NS = 1e9;
 
 /** What a frame that is out has yet to do, as bits. */
 const TO_BE_TAKEN = 1;

@@ -2,7 +2,8 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Running, Scratch } from "../cli/program.ts";
 import { bench } from "./support.ts";
 
-const QUICK = ["--warm-up", "0", "--stall-limit", "1"];
+const QUICK = ["--warm-up", "0"];
+const IMPATIENT = [...QUICK, "--stall-limit", "1"];
 
 Deno.test("a back-end that answers no message is given up, exit code 1", async () => {
   await using scratch = new Scratch();
@@ -10,7 +11,7 @@ Deno.test("a back-end that answers no message is given up, exit code 1", async (
   // It listens, and never accepts.
   using _listener = Deno.listen({ transport: "unix", path: socket });
   const { code, out, err } = await bench(scratch, [
-    ...["block", "--socket-path", socket, ...QUICK],
+    ...["block", "--socket-path", socket, ...IMPATIENT],
   ]);
   assertEquals(out, "");
   assertEquals(
@@ -30,7 +31,7 @@ for (const mode of ["--polled", "--indirect"]) {
     ]);
     await disk.says("listens");
     const running = bench(scratch, [
-      ...["block", "--socket-path", socket, ...QUICK, "--time", "60", mode],
+      ...["block", "--socket-path", socket, ...IMPATIENT, "--time", "60", mode],
     ]);
     await disk.says("connected");
     Deno.kill(disk.pid, "SIGSTOP");
