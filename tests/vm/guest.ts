@@ -56,6 +56,8 @@ export interface GuestOptions {
   entropyPaths?: string[];
   /** Guest memory in MiB; 512 unless given. */
   memoryMebibytes?: number;
+  /** QEMU waits at this path for a guest that is moved here, and boots none. */
+  incomingPath?: string;
   /** Whether disks and cards are behind an IOMMU, which the guest drives. */
   iommu?: boolean;
 }
@@ -100,6 +102,9 @@ function qemuArguments(
     ...["-chardev", `socket,id=monitor,path=${directory}/monitor.sock`],
     ...["-mon", "chardev=monitor,mode=control"],
   );
+  if (options.incomingPath !== undefined) {
+    args.push("-incoming", `unix:${options.incomingPath}`);
+  }
   const packed = options.boot.packed ? ",packed=on" : "";
   if (options.iommu) {
     args.push("-device", "intel-iommu,caching-mode=on,device-iotlb=on");
@@ -195,7 +200,10 @@ export class Guest implements AsyncDisposable {
     this.#directory = directory;
   }
 
-  /** Starts QEMU and resolves once the guest can run scripts. */
+  /**
+   * Starts QEMU and resolves once the guest can run scripts, or, with
+   * `incomingPath`, once it waits for one.
+   */
   static async boot(options: GuestOptions): Promise<Guest> {
     for (let tries = 1;; tries++) {
       try {
@@ -228,7 +236,7 @@ export class Guest implements AsyncDisposable {
         stderr: "piped",
       }).spawn();
       guest = new Guest(process, directory);
-      await guest.#connect(monitor, agent);
+      await guest.#connect(monitor, agent, options.incomingPath !== undefined);
       return guest;
     } catch (error) {
       if (guest) await guest[Symbol.asyncDispose]();
@@ -237,13 +245,18 @@ export class Guest implements AsyncDisposable {
     }
   }
 
-  async #connect(monitor: Deno.Listener, agent: Deno.Listener): Promise<void> {
+  async #connect(
+    monitor: Deno.Listener,
+    agent: Deno.Listener,
+    isIncoming: boolean,
+  ): Promise<void> {
     // QEMU makes both connections before it starts the machine.
     const connect = async () => {
       this.#agent = await agent.accept();
       this.#monitor = await Monitor.open(await monitor.accept());
     };
     await this.#attempt("start QEMU", connect(), BOOT_TIMEOUT_MS);
+    if (isIncoming) return;
     const booted = new AbortController();
     try {
       await Promise.race([
