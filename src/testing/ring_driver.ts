@@ -124,10 +124,9 @@ export function openRing(
     ...options,
     eventIndex: (features & VIRTIO_F_EVENT_IDX) !== 0n,
     indirect: (features & VIRTIO_F_INDIRECT_DESC) !== 0n,
+    inOrder: (features & VIRTIO_F_IN_ORDER) !== 0n,
   };
-  if ((features & VIRTIO_F_RING_PACKED) === 0n) {
-    return new SplitDriver(memory, size, negotiated);
-  }
-  const inOrder = (features & VIRTIO_F_IN_ORDER) !== 0n;
-  return new PackedDriver(memory, size, { ...negotiated, inOrder });
+  return (features & VIRTIO_F_RING_PACKED) === 0n
+    ? new SplitDriver(memory, size, negotiated)
+    : new PackedDriver(memory, size, negotiated);
 }

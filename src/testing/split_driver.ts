@@ -36,6 +36,8 @@ export interface SplitDriverOptions {
   eventIndex?: boolean;
   /** VIRTIO_F_INDIRECT_DESC is negotiated. */
   indirect?: boolean;
+  /** VIRTIO_F_IN_ORDER is negotiated. */
+  inOrder?: boolean;
   /** The index that both rings start from, 0..65535. */
   base?: number;
   /** The region of the memory to lay the ring out in, else any. */
@@ -116,6 +118,7 @@ export class SplitDriver implements RingDriver {
       nextAvail: this.#usedIndex,
       eventIndex: this.#options.eventIndex ?? false,
       indirect: this.#options.indirect ?? false,
+      inOrder: this.#options.inOrder ?? false,
     };
   }
 

@@ -33,6 +33,11 @@ const USED_WORDS = 2;
 const ELEMENT_WORDS = 4;
 
 const NONE = -1;
+/** States of a head. */
+const FREE = 0;
+const IN_FLIGHT = 1;
+/** With IN_ORDER: given back, and waits for those before it. */
+const DONE = 2;
 /** A driver that publishes faster than this is not waited for. */
 const LOOKS_MAX = 64;
 /** No head is as large. */
@@ -52,6 +57,7 @@ export class SplitVirtqueue implements Virtqueue {
   readonly #mask: number;
   readonly #eventIndex: boolean;
   readonly #indirect: boolean;
+  readonly #inOrder: boolean;
   // The ring by views of its own, small and made once.
   #descriptors: DataView = new DataView(new ArrayBuffer(0));
   #avail: Uint16Array = new Uint16Array(0);
@@ -63,7 +69,7 @@ export class SplitVirtqueue implements Virtqueue {
   #nextUsed = 0;
   /** Pushed and not yet published. */
   #staged = 0;
-  /** By head: 1 while its chain is in flight. */
+  /** By head: FREE, IN_FLIGHT or DONE. */
   readonly #popped: Uint8Array;
   /** A head that was published while in flight: it has to wait. Or NONE. */
   #waiting = NONE;
@@ -84,6 +90,11 @@ export class SplitVirtqueue implements Virtqueue {
   /** Where the used ring is in the log, or NONE. */
   #usedLog: number;
   readonly #table: IndirectTable;
+  // With IN_ORDER: the available index of the oldest chain that is not in the
+  // used ring, how many are DONE, and by head what was written.
+  #oldest = 0;
+  #done = 0;
+  readonly #written: Uint32Array;
 
   private constructor(config: VirtqueueConfig, memory: GuestMemory) {
     const limit = chainLimit(config.size);
@@ -94,9 +105,11 @@ export class SplitVirtqueue implements Virtqueue {
     this.#mask = config.size - 1;
     this.#eventIndex = config.eventIndex;
     this.#indirect = config.indirect;
+    this.#inOrder = config.inOrder ?? false;
     this.#usedLog = config.usedLog ?? NONE;
     this.#popped = new Uint8Array(config.size);
     this.#taken = new Uint16Array(config.size).fill(NOT_POPPED);
+    this.#written = new Uint32Array(this.#inOrder ? config.size : 0);
     this.#table = new IndirectTable(config.indirect ? limit : 0, memory);
   }
 
@@ -128,6 +141,7 @@ export class SplitVirtqueue implements Virtqueue {
       queue.#recover(new SplitInflight(config.inflight, size));
     }
     queue.#seenAvail = queue.resumeAt;
+    queue.#oldest = queue.nextAvail;
     return queue;
   }
 
@@ -143,7 +157,7 @@ export class SplitVirtqueue implements Virtqueue {
     if (this.broken !== "") return false;
     // A driver that plays by the rules never has more than `size` outstanding.
     // For any other it bounds the loop, and the staged entries are kept.
-    while (this.inFlight + this.#staged < this.size) {
+    while (this.inFlight + this.#done + this.#staged < this.size) {
       const position = this.nextAvail;
       if (position === this.#seenAvail && !this.#look()) return false;
       const head = this.#againLeft === 0
@@ -156,7 +170,7 @@ export class SplitVirtqueue implements Virtqueue {
         );
         return false;
       }
-      if (this.#popped[head] !== 0) {
+      if (this.#popped[head] !== FREE) {
         this.#waiting = head;
         return false;
       }
@@ -164,7 +178,7 @@ export class SplitVirtqueue implements Virtqueue {
       if (this.#inflight !== null) this.#record(head);
       if (this.#gather(head) && this.chain.translate()) {
         this.chain.head = head;
-        this.#popped[head] = 1;
+        this.#popped[head] = IN_FLIGHT;
         this.#taken[position & this.#mask] = head;
         this.inFlight++;
         if (this.#log !== null) this.#writes!.keep(head);
@@ -176,9 +190,9 @@ export class SplitVirtqueue implements Virtqueue {
         if (this.#inflight !== null) this.#unrecord(head);
         return false;
       }
-      this.#taken[position & this.#mask] = NOT_POPPED;
+      this.#taken[position & this.#mask] = this.#inOrder ? head : NOT_POPPED;
       this.malformed++;
-      this.#stage(head, 0);
+      this.#complete(head, 0);
     }
     return false;
   }
@@ -187,11 +201,11 @@ export class SplitVirtqueue implements Virtqueue {
     const before = (this.nextAvail - 1) & 0xffff;
     const head = this.#taken[before & this.#mask]!;
     assert(
-      head !== NOT_POPPED && this.#popped[head] === 1,
+      head !== NOT_POPPED && this.#popped[head] === IN_FLIGHT,
       "only the chain that was popped last goes back",
     );
     this.#taken[before & this.#mask] = NOT_POPPED;
-    this.#popped[head] = 0;
+    this.#popped[head] = FREE;
     this.inFlight--;
     this.nextAvail = before;
     if (this.#log !== null) this.#writes!.mark(head, this.#log);
@@ -199,11 +213,13 @@ export class SplitVirtqueue implements Virtqueue {
   }
 
   push(head: number, written: number): void {
-    assert(this.#popped[head] === 1, "only a chain in flight is pushed, once");
-    this.#popped[head] = 0;
+    assert(
+      this.#popped[head] === IN_FLIGHT,
+      "only a chain in flight is pushed, once",
+    );
     this.inFlight--;
     if (this.#log !== null) this.#writes!.mark(head, this.#log);
-    this.#stage(head, written);
+    this.#complete(head, written);
   }
 
   flush(): boolean {
@@ -284,10 +300,10 @@ export class SplitVirtqueue implements Virtqueue {
   /** Whether the driver has published as much as it may for now, or more. */
   #isFull(): boolean {
     if (this.#waiting !== NONE) {
-      if (this.#popped[this.#waiting] === 1) return true;
+      if (this.#popped[this.#waiting] !== FREE) return true;
       this.#waiting = NONE;
     }
-    return this.inFlight + this.#staged >= this.size;
+    return this.inFlight + this.#done + this.#staged >= this.size;
   }
 
   /** Looks at the available index; true when there are chains. */
@@ -304,6 +320,32 @@ export class SplitVirtqueue implements Virtqueue {
     }
     this.#seenAvail = seen;
     return true;
+  }
+
+  /** The chain of `head` is done: it is given back as soon as it may be. */
+  #complete(head: number, written: number): void {
+    if (this.#inOrder) return this.#completeInOrder(head, written);
+    this.#popped[head] = FREE;
+    this.#stage(head, written);
+  }
+
+  /**
+   * The same with IN_ORDER (§2.7.9): not before those that were popped before
+   * it. Each has a used entry of its own: one for several would say nothing of
+   * what was written to all but the last.
+   */
+  #completeInOrder(head: number, written: number): void {
+    this.#popped[head] = DONE;
+    this.#done++;
+    this.#written[head] = written;
+    while (this.#oldest !== this.nextAvail) {
+      const oldest = this.#taken[this.#oldest & this.#mask]!;
+      if (this.#popped[oldest] !== DONE) return;
+      this.#popped[oldest] = FREE;
+      this.#done--;
+      this.#oldest = (this.#oldest + 1) & 0xffff;
+      this.#stage(oldest, this.#written[oldest]!);
+    }
   }
 
   /** Writes the next used entry. */
