@@ -26,12 +26,14 @@ const WRITE = 1;
 const SECTOR_SIZE = 512;
 /** Bytes of config space to ask for, the most first. */
 const CONFIG_SIZES = { block: [60, 36, 8], net: [12, 10, 6], rng: [] };
+/** Bytes take longer than a check that has little to do. */
+const LIMIT_MS = 10_000;
 /** How long a frame is waited for that may come back. */
 const ECHO_MS = 300;
 
 /** Asks the back-end of `options` what it is, and reads what it serves. */
 export async function learn(options: CheckOptions): Promise<Target> {
-  const limitMs = options.timeoutMs ?? 5000;
+  const limitMs = Math.max(LIMIT_MS, options.timeoutMs ?? 0);
   const frontend = Frontend.connect(options.socketPath);
   let facts: Facts;
   try {

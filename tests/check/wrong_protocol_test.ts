@@ -216,7 +216,7 @@ const CASES: readonly ProtocolCase[] = [
       const { num } = vringState.decode(message.payload);
       return num === 0 ? acknowledged(message) : undefined;
     }),
-    [state("disabled-rests")],
+    [state("disabled-rests"), "block-write/disabled"],
   ],
   [
     "never enables a ring",

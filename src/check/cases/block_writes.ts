@@ -143,6 +143,15 @@ export const BLOCK_WRITE_CHECKS: readonly Check[] = [
       expectBytes(await next.read(sector, 4096), bytes, "what was written");
     },
   ),
+  {
+    id: "block-write/disabled",
+    title: "a write over a disabled ring does not reach the disk",
+    section: "vhost-user, Ring states",
+    level: "MUST",
+    devices: ["block"],
+    destructive: true,
+    run: writesDisabled,
+  },
   writing(
     "block-write/beyond",
     "a write after the last sector fails",
@@ -270,4 +279,32 @@ async function writesZeroes(
   bytes.fill(0, unit, 3 * unit);
   const after = await disk.read(sector, bytes.length);
   expectBytes(after, bytes, "what is there after write zeroes");
+}
+
+/** Disabled rings have no side effects; another ring sees whether one had. */
+async function writesDisabled(run: CheckRun): Promise<void> {
+  if (run.target.offers(BLOCK_F.RO)) run.skip("the disk is read-only");
+  if (run.target.facts.queueCount < 2) run.skip("there is one ring");
+  const disk = await Disk.open(run, { ringCount: 2 });
+  if (disk.sectors * 512 < SCRATCH_AT + SCRATCH_SIZE) {
+    run.skip("the disk has less than 2 MiB");
+  }
+  const { memory, rings } = disk.guest;
+  const [disabled, other] = rings;
+  const sector = SCRATCH_AT / 512;
+  const read = { type: BLOCK_T.IN, sector, room: 4096 };
+  const before = (await disk.ask(read, other)).bytes;
+  await disabled!.enable(false);
+  const bytes = place(memory, before.map((byte) => byte ^ 0xff));
+  const header = place(memory, blockHeader(BLOCK_T.OUT, sector));
+  disabled!.add([
+    { address: header, size: 16, writable: false },
+    { address: bytes, size: 4096, writable: false },
+    { address: place(memory, untouched(1)), size: 1, writable: true },
+  ]);
+  disabled!.publish("always");
+  await disk.guest.barrier();
+  await run.quiet();
+  const after = (await disk.ask(read, other)).bytes;
+  expectBytes(after, before, "what is on the disk");
 }

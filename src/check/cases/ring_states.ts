@@ -32,7 +32,7 @@ export const RING_STATE_CHECKS: readonly Check[] = [
     id: "ring-state/starts-disabled",
     title: "with PROTOCOL_FEATURES a ring waits for SET_VRING_ENABLE",
     section: STATES,
-    level: "MUST",
+    level: "SHOULD",
     devices: disabled,
     run: async (run) => {
       const guest = await unstarted(run);
@@ -55,7 +55,7 @@ export const RING_STATE_CHECKS: readonly Check[] = [
     id: "ring-state/disabled-rests",
     title: "a ring that is disabled takes nothing",
     section: STATES,
-    level: "MUST",
+    level: "SHOULD",
     devices: disabled,
     run: async (run) => {
       const guest = await run.guest();
