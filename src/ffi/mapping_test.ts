@@ -100,7 +100,10 @@ Deno.test("what can't be mapped is a SystemError", () => {
 // Nothing is touched: the pool of huge pages may be empty, as it mostly is.
 Deno.test("huge pages are mapped and unmapped whole", () => {
   const huge = 2 ** 21;
-  using fd = createMemfd("mapping-test", 4 * huge, { hugePages: true });
+  using fd = createMemfd("mapping-test", 4 * huge, {
+    hugePages: true,
+    lazily: true,
+  });
   const before = mappingCount();
   const one = Mapping.shared(fd.number, huge + 5, huge - 3);
   const two = Mapping.shared(fd.number, 1, 3 * huge + 10);

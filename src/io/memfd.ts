@@ -27,6 +27,8 @@ export interface MemfdOptions {
    * error of whoever touches the first one that is missing.
    */
   hugePages?: boolean;
+  /** Huge pages are taken when they are touched: for mappings that never are. */
+  lazily?: boolean;
   /** `F_SEAL_*` bits to apply. */
   seals?: number;
 }
@@ -45,7 +47,7 @@ export function createMemfd(
   );
   try {
     check(libc.ftruncate(fd.number, BigInt(size)), "ftruncate");
-    if (options.hugePages) takeHugePages(fd, size);
+    if (options.hugePages && !options.lazily) takeHugePages(fd, size);
     if (options.seals !== undefined) {
       check(libc.fcntl(fd.number, F_ADD_SEALS, options.seals), "fcntl");
     }

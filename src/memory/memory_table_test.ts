@@ -219,7 +219,7 @@ describe("MemoryTable", () => {
   });
 
   it("maps huge pages at an offset that is none", () => {
-    const fd = createMemfd(NAME, 4 << 20, { hugePages: true });
+    const fd = createMemfd(NAME, 4 << 20, { hugePages: true, lazily: true });
     using table = new MemoryTable();
     // Mapped with MAP_NORESERVE and never touched: no huge page is needed.
     const region = spec(0, { mmapOffset: 0x3000, size: 0x200000 });
