@@ -20,8 +20,12 @@
 export { devices } from "./devices/mod.ts";
 export * from "./src/device/mod.ts";
 export * from "./src/errors.ts";
+export type { FrontEndOptions } from "./src/server/front_ends.ts";
 export {
   type DataPlaneKind,
   type ServeOptions,
   Server,
+  type ServerStatus,
 } from "./src/server/server.ts";
+export type { RingCounters } from "./src/server/command.ts";
+export type { SessionRing } from "./src/vhost_user/session.ts";

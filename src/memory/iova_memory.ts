@@ -164,6 +164,7 @@ export class IovaMemory extends GuestMemory {
     return true;
   }
 
+  /** As the base class does, through the mappings. */
   override read(
     guestAddress: number,
     target: Uint8Array,

@@ -46,6 +46,7 @@ export {
   Connection,
   type ConnectionOptions,
   ConnectionRing,
+  type ReconnectOptions,
 } from "./connection.ts";
 export {
   FakeDriver,
@@ -73,6 +74,11 @@ export {
   type RingPort,
   type WaitOptions,
 } from "./request_ring.ts";
+export {
+  asPacked,
+  PackedDriver,
+  type PackedDriverOptions,
+} from "./packed_driver.ts";
 export { RING_KINDS, type RingKind } from "./ring_kinds.ts";
 export { RingRequest, StalledError } from "./ring_request.ts";
 export { RngDriver, type RngStreamOptions } from "./rng_driver.ts";

@@ -37,3 +37,7 @@ export type { SharingRequests } from "./frontend_sharing.ts";
 export * from "./message.ts";
 export * from "./protocol.ts";
 export { Session, type SessionEnd } from "./session.ts";
+export type { IotlbBackend, IotlbEntry, IotlbQuestion } from "./backend.ts";
+export type { SessionRing } from "./session.ts";
+export type { InflightArea } from "../virtqueue/inflight.ts";
+export type { LogArea } from "../memory/dirty_log.ts";
