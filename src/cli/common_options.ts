@@ -45,6 +45,18 @@ export const COMMON_OPTIONS = {
     describe: "Serve a guest with a virtual IOMMU: the device reaches only " +
       "what that maps (QEMU: iommu_platform=on,ats=on)",
   },
+  "packed": {
+    type: "choice",
+    choices: ["on", "off"],
+    default: "on",
+    describe: "Offer packed virtqueues; drivers use them where the front-end " +
+      "asks too (QEMU: packed=on)",
+  },
+  "in-order": {
+    type: "boolean",
+    describe: "Offer to give requests back in their order, for drivers that " +
+      "are faster then (DPDK); a slow request holds back those after it",
+  },
   "control-path": {
     type: "string",
     placeholder: "PATH",
@@ -75,6 +87,8 @@ export const SERVER_OPTIONS = {
   "data-plane": COMMON_OPTIONS["data-plane"],
   "queue-threads": COMMON_OPTIONS["queue-threads"],
   "iommu": COMMON_OPTIONS["iommu"],
+  "packed": COMMON_OPTIONS["packed"],
+  "in-order": COMMON_OPTIONS["in-order"],
 } as const satisfies OptionSpecs;
 
 /** The values of the options of one server. */

@@ -68,6 +68,8 @@ Deno.test("a file says which devices there are, and how they are served", () => 
       "data-plane": "auto",
       "queue-threads": 2,
       "iommu": false,
+      "packed": "on",
+      "in-order": false,
       "connect": false,
     },
     {
@@ -76,6 +78,8 @@ Deno.test("a file says which devices there are, and how they are served", () => 
       "data-plane": "auto",
       "queue-threads": 1,
       "iommu": false,
+      "packed": "on",
+      "in-order": false,
       "connect": false,
     },
     {
@@ -84,6 +88,8 @@ Deno.test("a file says which devices there are, and how they are served", () => 
       "data-plane": "inline",
       "queue-threads": 1,
       "iommu": false,
+      "packed": "on",
+      "in-order": false,
       "connect": false,
     },
   ]);

@@ -116,6 +116,8 @@ Deno.test("a device is served with all its options typed", async () => {
       "data-plane": "auto",
       "queue-threads": 1,
       "iommu": false,
+      "packed": "on",
+      "in-order": false,
       "control-path": undefined,
       "connect": false,
       "log-level": "info",
@@ -142,6 +144,8 @@ Deno.test("the common options are typed too", async () => {
       "data-plane": "worker",
       "queue-threads": 2,
       "iommu": false,
+      "packed": "on",
+      "in-order": false,
       "control-path": undefined,
       "connect": false,
       "log-level": "debug",
@@ -203,6 +207,8 @@ Deno.test("several devices are served as a file says", async () => {
     "data-plane": "auto",
     "queue-threads": 1,
     "iommu": false,
+    "packed": "on",
+    "in-order": false,
     "connect": false,
   };
   assertEquals(served, [

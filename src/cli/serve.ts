@@ -161,6 +161,8 @@ function serveOptions(values: ServerValues): ServeOptions {
     queueThreads: values["queue-threads"],
     dataPlane: values["data-plane"],
     iommu: values.iommu,
+    packed: values.packed === "on",
+    inOrder: values["in-order"],
     connect: values.connect,
   };
   if (values.fd !== undefined) options.fd = values.fd;

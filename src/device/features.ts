@@ -24,7 +24,10 @@ export const VIRTIO_F_RING_PACKED = 1n << 34n;
 export const VIRTIO_F_IN_ORDER = 1n << 35n;
 /** Memory is ordered as by the platform. */
 export const VIRTIO_F_ORDER_PLATFORM = 1n << 36n;
-/** Kicks carry the available index. */
+/**
+ * Kicks carry the available index. Those of vhost-user are eventfds, which carry
+ * nothing: the device looks at the ring, as ever, and any driver may have this.
+ */
 export const VIRTIO_F_NOTIFICATION_DATA = 1n << 38n;
 /** A virtqueue can be reset alone. */
 export const VIRTIO_F_RING_RESET = 1n << 40n;
@@ -33,7 +36,8 @@ export const VHOST_F_LOG_ALL = 1n << 26n;
 
 /** What the house offers for every device: the virtqueues serve these. */
 export const RING_FEATURES: bigint = VIRTIO_F_VERSION_1 |
-  VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_RING_PACKED;
+  VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_RING_PACKED |
+  VIRTIO_F_NOTIFICATION_DATA;
 
 const NAMES: readonly (readonly [bigint, string])[] = [
   [VIRTIO_F_NOTIFY_ON_EMPTY, "NOTIFY_ON_EMPTY"],

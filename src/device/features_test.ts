@@ -9,6 +9,7 @@ Deno.test("features are named, others counted", () => {
     "EVENT_IDX",
     "VERSION_1",
     "RING_PACKED",
+    "NOTIFICATION_DATA",
     "bit 63",
   ]);
 });

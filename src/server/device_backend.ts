@@ -22,6 +22,16 @@ import {
 import { CarrierIotlb } from "./carrier_iotlb.ts";
 import type { Carrier, Command } from "./command.ts";
 
+/** What is offered beside the device's own features. */
+export interface OfferedFeatures {
+  /** Memory behind an IOMMU; not where not said. */
+  iommu?: boolean;
+  /** Packed virtqueues; they are where not said. */
+  packed?: boolean;
+  /** Requests in their order; not where not said. */
+  inOrder?: boolean;
+}
+
 /** Joins one open device with the carrier of its data plane. */
 export class DeviceBackend implements Backend {
   readonly features: bigint;
@@ -35,12 +45,14 @@ export class DeviceBackend implements Backend {
   readonly #carrier: Carrier;
   #sendConfigChange: (() => void) | null = null;
 
-  /** Attaches `device`; commands go to `carrier`. `iommu`: it is offered. */
-  constructor(device: Device, carrier: Carrier, iommu = false) {
+  /** Attaches `device`; commands go to `carrier`. */
+  constructor(device: Device, carrier: Carrier, offered: OfferedFeatures = {}) {
     this.#device = device;
     this.#carrier = carrier;
     this.features = device.features | RING_FEATURES;
-    if (iommu) {
+    if (offered.packed === false) this.features &= ~VIRTIO_F_RING_PACKED;
+    if (offered.inOrder === true) this.features |= VIRTIO_F_IN_ORDER;
+    if (offered.iommu === true) {
       this.features |= VIRTIO_F_ACCESS_PLATFORM;
       this.iotlb = new CarrierIotlb(carrier);
     }

@@ -36,6 +36,10 @@ export interface ServeOptions extends FrontEndOptions {
    * One that accepts it and has none would be misunderstood.
    */
   iommu?: boolean;
+  /** Whether packed virtqueues are offered; true where not said. */
+  packed?: boolean;
+  /** Whether IN_ORDER is offered; false where not said. */
+  inOrder?: boolean;
 }
 
 /** What a server tells of itself. */
@@ -72,7 +76,7 @@ export class Server {
     this.#device = device;
     this.#carrier = carrier;
     this.#reactor = reactor;
-    this.#backend = new DeviceBackend(device, carrier, options.iommu ?? false);
+    this.#backend = new DeviceBackend(device, carrier, options);
     this.#frontEnds = openFrontEnds(name, options, reactor);
   }
 

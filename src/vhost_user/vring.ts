@@ -17,6 +17,7 @@ import type { Backend } from "./backend.ts";
 import type { VringAddress } from "./message.ts";
 import { checkNotifier } from "./notifier.ts";
 import { VHOST_VRING_F_LOG } from "./protocol.ts";
+import { VIRTIO_F_IN_ORDER } from "./protocol.ts";
 import { PACKED, type RingKind, ringKind, SPLIT } from "./ring_kind.ts";
 
 /** A base that nobody has set: the ring starts where its kind does. */
@@ -246,6 +247,10 @@ export class Vring {
       inflight: this.#host.inflightArea(this.index, this.#size),
       usedLog: usedLogOf(this.#address),
     });
+    const order = (features & VIRTIO_F_IN_ORDER) === 0n ? "" : ", in order";
+    log.debug(
+      `Vring ${this.index} starts: ${kind.name}, ${this.#size} entries${order}`,
+    );
     this.#started = true;
     this.#touched = enabled;
   }
