@@ -5,6 +5,10 @@
 import { asSplit } from "../../src/testing/split_driver.ts";
 import { assert, assertEquals } from "@std/assert";
 import { VIRTIO_NET_F_MRG_RXBUF } from "../../devices/net/protocol.ts";
+import {
+  VIRTIO_F_INDIRECT_DESC,
+  VIRTIO_F_RING_PACKED,
+} from "../../src/device/features.ts";
 import { Reactor } from "../../src/io/reactor.ts";
 import {
   NetConnection,
@@ -211,7 +215,7 @@ for (const plane of ["inline", "worker"]) {
       withLoopback(plane, async (open) => {
         const features = mergeable ? -1n : ~VIRTIO_NET_F_MRG_RXBUF;
         using net = await open({
-          features: features & ~(1n << 28n),
+          features: features & ~VIRTIO_F_INDIRECT_DESC & ~VIRTIO_F_RING_PACKED,
           driver: { bufferCount: 0 },
         });
         const { driver, connection } = net;

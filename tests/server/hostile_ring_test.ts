@@ -4,7 +4,10 @@
  * sibling serves, and the process serves the next session.
  */
 import { assert, assertEquals } from "@std/assert";
-import { VIRTIO_F_INDIRECT_DESC } from "../../src/device/features.ts";
+import {
+  VIRTIO_F_INDIRECT_DESC,
+  VIRTIO_F_RING_PACKED,
+} from "../../src/device/features.ts";
 import { BLOCK_STATUS } from "../../src/testing/block_driver.ts";
 import type { BlockConnectionOptions } from "../../src/testing/block_connection.ts";
 import {
@@ -362,7 +365,7 @@ for (const plane of PLANES) {
       options,
       (target) =>
         givenBack(target, [["an indirect table", tableOf(48)]], {
-          features: ~VIRTIO_F_INDIRECT_DESC,
+          features: ~(VIRTIO_F_INDIRECT_DESC | VIRTIO_F_RING_PACKED),
         }),
     ));
 

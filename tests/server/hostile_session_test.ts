@@ -292,7 +292,7 @@ for (const plane of PLANES) {
             { used: end },
             { used: good.descriptor },
             { available: good.descriptor },
-            { flags: 1 },
+            { flags: 2 },
             { flags: ONES },
           ];
           for (const change of bad) {
