@@ -11,7 +11,21 @@ import { assert } from "../assert.ts";
  */
 export const CONFIG_SPACE_MAX = 256;
 
-/** The bytes of a device's configuration, and which of them the driver may write. */
+/**
+ * The bytes of a device's configuration, and which of them the driver may write.
+ *
+ * @example A space whose first byte the driver may write
+ * ```ts
+ * import { ConfigSpace } from "@ringside/ringside/device";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const config = new ConfigSpace(8, [[0, 1]]);
+ * config.view.setUint32(4, 1500, true);
+ * assertEquals(config.write(0, Uint8Array.of(1)), true);
+ * assertEquals(config.write(4, Uint8Array.of(1)), false);
+ * assertEquals([...config.read(0, 10)!], [1, 0, 0, 0, 220, 5, 0, 0, 0, 0]);
+ * ```
+ */
 export class ConfigSpace {
   /** The bytes themselves; the device writes them freely. */
   readonly bytes: Uint8Array;

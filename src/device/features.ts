@@ -58,6 +58,14 @@ const NAMES: readonly (readonly [bigint, string])[] = [
 /**
  * The bits of `features` by name, lowest first, for messages: ring and
  * transport bits as in the specification, all others as `bit N`.
+ *
+ * @example Names, as far as there are any
+ * ```ts
+ * import { featureNames, VIRTIO_F_VERSION_1 } from "@ringside/ringside/device";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(featureNames(VIRTIO_F_VERSION_1 | 1n), ["bit 0", "VERSION_1"]);
+ * ```
  */
 export function featureNames(features: bigint): string[] {
   const names: string[] = [];

@@ -85,6 +85,20 @@ const SUFFIXES = "KMGT";
  * boolean is given without a value: its text is "" or "true".
  *
  * @throws {UsageError} what is, what was wanted
+ *
+ * @example A size, and what is said of one that is too large
+ * ```ts
+ * import { parseOptionValue, UsageError } from "@ringside/ringside/device";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const spec = { type: "size", describe: "Room", max: 65536 } as const;
+ * assertEquals(parseOptionValue("room", spec, "64K"), 65536);
+ * assertThrows(
+ *   () => parseOptionValue("room", spec, "1M"),
+ *   UsageError,
+ *   "--room is 1M: give it 0 to 64K",
+ * );
+ * ```
  */
 export function parseOptionValue(
   name: string,
@@ -126,6 +140,22 @@ export function parseOptionValue(
  * option what `label` makes of its name.
  *
  * @throws {UsageError} a required option is missing
+ *
+ * @example Options with types that follow from their specs
+ * ```ts
+ * import { completeOptions, type OptionSpecs } from "@ringside/ringside/device";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const specs = {
+ *   depth: { type: "number", describe: "How deep", default: 4, max: 64 },
+ *   engine: { type: "choice", choices: ["a", "b"], describe: "What drives" },
+ * } as const satisfies OptionSpecs;
+ *
+ * const options = completeOptions(specs, { engine: "b" });
+ * const depth: number = options.depth;
+ * const engine: "a" | "b" | undefined = options.engine;
+ * assertEquals([depth, engine], [4, "b"]);
+ * ```
  */
 export function completeOptions<S extends OptionSpecs>(
   specs: S,

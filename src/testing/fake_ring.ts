@@ -24,6 +24,28 @@ export interface FakeRingHost {
 /**
  * Both ends of a ring: the driver's, for a test to use, and the device's, for
  * it to look at.
+ *
+ * @example A ring that is stopped, and goes on where it was
+ * ```ts
+ * import { FakeDriver } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using fake = FakeDriver.over(() => ({
+ *   drain(queue) {
+ *     while (queue.pop()) queue.push(queue.chain.head, 0);
+ *   },
+ * }));
+ * const [port] = fake.rings;
+ * await fake.request([{ room: 1 }]);
+ * port!.stop();
+ * const late = port!.requests.stage([{ room: 1 }]);
+ * port!.requests.publish();
+ * fake.settle();
+ * assertEquals(late.written, -1);
+ * port!.start();
+ * assertEquals((await port!.requests.answer(late)).written, 0);
+ * assertEquals(port!.callCount, 2);
+ * ```
  */
 export class FakeRing {
   /** Of the ring in its device. */

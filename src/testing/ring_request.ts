@@ -10,7 +10,28 @@ import type { DriverSegment } from "./ring_driver.ts";
 /** What room for the device holds until it has written there. */
 export const UNTOUCHED = 0xa5;
 
-/** A request that the device has, or gave back. Made by a RequestRing. */
+/**
+ * A request that the device has, or gave back. Made by a RequestRing.
+ *
+ * @example What a request says when it is back
+ * ```ts
+ * import { FakeDriver } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using fake = FakeDriver.over(() => ({
+ *   drain(queue) {
+ *     while (queue.pop()) {
+ *       queue.chain.writer.writeU16(0x0201);
+ *       queue.push(queue.chain.head, 2);
+ *     }
+ *   },
+ * }));
+ * const request = await fake.request([{ room: 1 }, { room: 4 }]);
+ * assertEquals([...request.bytes()], [1, 2]);
+ * const [first, second] = request.rooms();
+ * assertEquals([first!.length, second!.length], [1, 4]);
+ * ```
+ */
 export class RingRequest {
   /** What it is, for messages. */
   readonly what: string;
@@ -87,7 +108,24 @@ export class RingRequest {
   }
 }
 
-/** The device kept requests for too long. */
+/**
+ * The device kept requests for too long.
+ *
+ * @example A device that keeps what it takes
+ * ```ts
+ * import { FakeDriver, StalledError } from "@ringside/ringside/testing";
+ * import { assertRejects } from "@std/assert";
+ *
+ * const heads: number[] = [];
+ * using fake = FakeDriver.over(() => ({
+ *   drain(queue) {
+ *     while (queue.pop()) heads.push(queue.chain.head);
+ *   },
+ * }));
+ * await assertRejects(() => fake.request([{ room: 1 }]), StalledError);
+ * fake.rings[0]!.queue.push(heads[0]!, 0);
+ * ```
+ */
 export class StalledError extends Error {
   /** The name of the class, as in a stack. */
   override readonly name = "StalledError";

@@ -48,6 +48,22 @@ export interface SplitDriverOptions {
  * Drives a split ring that it lays out in a DriverMemory. `add` stages
  * requests, `publish` shows them to the device, `nextUsed` takes them back.
  * The `raw*` methods write whatever they are told, to break a ring.
+ *
+ * @example A ring that claims more than it can hold
+ * ```ts
+ * import { asSplit, FakeDriver } from "@ringside/ringside/testing";
+ * import { assertStringIncludes } from "@std/assert";
+ *
+ * using fake = FakeDriver.over(() => ({
+ *   drain(queue) {
+ *     while (queue.pop()) queue.push(queue.chain.head, 0);
+ *   },
+ * }));
+ * const [port] = fake.rings;
+ * asSplit(port!.ring).rawAvailableIndex(10_000);
+ * fake.turn();
+ * assertStringIncludes(port!.queue.broken, "10000");
+ * ```
  */
 export class SplitDriver implements RingDriver {
   /** Entries. */

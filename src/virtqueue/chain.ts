@@ -36,6 +36,26 @@ export function chainLimit(size: number): number {
  * then `translate` checks them against guest memory and cuts them at the borders
  * of regions. What the device sees is a private copy: the driver can no longer
  * change it. Valid until the next pop.
+ *
+ * @example What a device sees of a request in three descriptors
+ * ```ts
+ * import { FakeDriver } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using fake = FakeDriver.over(() => ({
+ *   drain(queue) {
+ *     while (queue.pop()) {
+ *       const { chain } = queue;
+ *       const { reader, writer, segmentCount } = chain;
+ *       assertEquals([reader.size, writer.size, segmentCount], [9, 4, 3]);
+ *       queue.push(chain.head, 0);
+ *     }
+ *   },
+ * }));
+ * await fake.request([{ bytes: new Uint8Array(9) }, { room: 4 }], {
+ *   readable: [2],
+ * });
+ * ```
  */
 export class Chain {
   /** The descriptor it starts at, which `push` gives back. */

@@ -8,7 +8,34 @@ import type { Segments } from "./segments.ts";
 /** Copies shorter than this go byte by byte, which allocates nothing. */
 const SHORT_COPY = 128;
 
-/** What a reader and a writer have in common: a place in a run of segments. */
+/**
+ * What a reader and a writer have in common: a place in a run of segments.
+ *
+ * @example Payload for the kernel, without copying it
+ * ```ts
+ * import { FakeDriver } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ * import { IovecList } from "@ringside/ringside/virtqueue";
+ *
+ * const iovecs = new IovecList(8);
+ * using fake = FakeDriver.over(() => ({
+ *   drain(queue) {
+ *     while (queue.pop()) {
+ *       const { head, reader } = queue.chain;
+ *       reader.skip(16);
+ *       const count = reader.takeIovecs(iovecs, 0, reader.remaining);
+ *       const sizes = Array.from({ length: count }, (_, i) => iovecs.size(i));
+ *       assertEquals(sizes, [84, 100, 16]);
+ *       queue.push(head, 0);
+ *     }
+ *   },
+ * }));
+ * await fake.request([{ bytes: new Uint8Array(216) }], {
+ *   readable: [100, 100],
+ * });
+ * iovecs[Symbol.dispose]();
+ * ```
+ */
 export class Cursor {
   /** Bytes there are in all. */
   size = 0;

@@ -40,6 +40,25 @@ const NONE = -1;
 /**
  * The device side of a packed ring. Its heads are buffer ids: the size of the
  * ring bounds them (§2.8.22), and no two in flight are the same.
+ *
+ * @example A chain that is popped and given back
+ * ```ts
+ * import { DriverMemory, PackedDriver } from "@ringside/ringside/testing";
+ * import { PackedVirtqueue } from "@ringside/ringside/virtqueue";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const memory = DriverMemory.plain(1 << 16);
+ * const driver = new PackedDriver(memory, 4);
+ * const queue = PackedVirtqueue.open(driver.config(), memory.guestMemory());
+ * const address = memory.allocate(16);
+ * const head = driver.add([{ address, size: 16, writable: false }]);
+ * driver.publish();
+ * assertEquals([queue.pop(), queue.pop()], [true, false]);
+ * assertEquals([queue.chain.reader.size, queue.inFlight], [16, 1]);
+ * queue.push(queue.chain.head, 0);
+ * queue.flush();
+ * assertEquals(driver.nextUsed(), { head, written: 0 });
+ * ```
  */
 export class PackedVirtqueue implements Virtqueue {
   readonly index: number;

@@ -12,6 +12,25 @@ const HIGH_LIMIT = 0x20_0000;
  * Reads the device-readable part of a chain, wherever the driver put the
  * borders of its buffers. Integers are little-endian; where fewer bytes remain
  * than one has, reading it gives -1 and the reader stays.
+ *
+ * @example Fields, wherever the driver split them
+ * ```ts
+ * import { FakeDriver } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using fake = FakeDriver.over(() => ({
+ *   drain(queue) {
+ *     while (queue.pop()) {
+ *       const { reader } = queue.chain;
+ *       assertEquals([reader.readU8(), reader.readU32()], [1, 0x05040302]);
+ *       assertEquals([reader.readU16(), reader.remaining], [-1, 1]);
+ *       queue.push(queue.chain.head, 0);
+ *     }
+ *   },
+ * }));
+ * const bytes = Uint8Array.of(1, 2, 3, 4, 5, 6);
+ * await fake.request([{ bytes }], { readable: [2, 1, 2] });
+ * ```
  */
 export class Reader extends Cursor {
   /** 8 bits, or -1. */

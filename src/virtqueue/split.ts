@@ -44,7 +44,28 @@ const LOOKS_MAX = 64;
 const NOT_POPPED = 0xffff;
 const NO_HEADS = new Uint16Array(0);
 
-/** The device side of a split ring. */
+/**
+ * The device side of a split ring.
+ *
+ * @example A chain that is popped and given back
+ * ```ts
+ * import { DriverMemory, SplitDriver } from "@ringside/ringside/testing";
+ * import { SplitVirtqueue } from "@ringside/ringside/virtqueue";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const memory = DriverMemory.plain(1 << 16);
+ * const driver = new SplitDriver(memory, 4);
+ * const queue = SplitVirtqueue.open(driver.config(), memory.guestMemory());
+ * const address = memory.allocate(16);
+ * const head = driver.add([{ address, size: 16, writable: false }]);
+ * driver.publish();
+ * assertEquals([queue.pop(), queue.pop()], [true, false]);
+ * assertEquals([queue.chain.reader.size, queue.inFlight], [16, 1]);
+ * queue.push(queue.chain.head, 0);
+ * queue.flush();
+ * assertEquals(driver.nextUsed(), { head, written: 0 });
+ * ```
+ */
 export class SplitVirtqueue implements Virtqueue {
   readonly index: number;
   readonly size: number;

@@ -42,6 +42,30 @@ export interface VirtqueueConfig {
  * The device side of a live ring. Nothing here throws whatever the driver does:
  * a chain that is malformed is given back with 0 bytes written, a ring that is
  * malformed breaks and stays so. Misuse by a device does throw.
+ *
+ * @example A device that waits until there are two chains
+ * ```ts
+ * import { FakeDriver } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using fake = FakeDriver.over(() => ({
+ *   drain(queue) {
+ *     while (queue.pop()) {
+ *       const first = queue.chain.head;
+ *       if (!queue.pop()) return queue.undoPop();
+ *       queue.push(queue.chain.head, 0);
+ *       queue.push(first, 0);
+ *     }
+ *   },
+ * }));
+ * const { queue, requests } = fake.rings[0]!;
+ * const asked = [1, 2, 3].map((room) => requests.stage([{ room }]));
+ * requests.publish();
+ * fake.settle();
+ * assertEquals([queue.inFlight, queue.nextAvail], [0, 2]);
+ * requests.collect();
+ * assertEquals(asked.map(({ written }) => written), [0, 0, -1]);
+ * ```
  */
 export interface Virtqueue {
   /** Of the ring in its device, from 0. */

@@ -10,6 +10,29 @@ const TWO_32 = 0x1_0000_0000;
  * Writes the device-writable part of a chain, wherever the driver put the
  * borders of its buffers. Integers are little-endian; where fewer bytes remain
  * than one has, writing it is false, and nothing is written.
+ *
+ * @example A status behind an answer, in descriptors of any size
+ * ```ts
+ * import { FakeDriver } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using fake = FakeDriver.over(() => ({
+ *   drain(queue) {
+ *     while (queue.pop()) {
+ *       const { head, writer } = queue.chain;
+ *       writer.writeU32(7);
+ *       writer.skip(writer.remaining - 1);
+ *       writer.writeU8(1);
+ *       queue.push(head, writer.written);
+ *     }
+ *   },
+ * }));
+ * const answer = await fake.request([{ room: 8 }, { room: 1 }], {
+ *   writable: [3, 3],
+ * });
+ * const [data, status] = answer.rooms();
+ * assertEquals([...data!.subarray(0, 4), status![0]], [7, 0, 0, 0, 1]);
+ * ```
  */
 export class Writer extends Cursor {
   /** An index into `memory.regions`: what `locate` found. */
