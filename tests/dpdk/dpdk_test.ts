@@ -5,7 +5,8 @@
  * `RINGSIDE_DPDK_FRAMES` says how many frames go round on the loopback.
  */
 import { assertEquals, assertGreater, assertStringIncludes } from "@std/assert";
-import { canMakeNetns, Netns, Ringside } from "../support/netns.ts";
+import { canMakeNetns, Netns } from "../support/netns.ts";
+import { Ringside } from "../support/ringside.ts";
 import { hasProgram, requirement } from "../support/require.ts";
 import { Testpmd } from "./testpmd.ts";
 

@@ -19,8 +19,9 @@ import {
   VIRTQ_DESC_F_NEXT,
   VIRTQ_DESC_F_WRITE,
 } from "../../src/virtqueue/layout.ts";
-import { canMakeNetns, Netns, Ringside } from "../support/netns.ts";
+import { canMakeNetns, Netns } from "../support/netns.ts";
 import { requirement } from "../support/require.ts";
+import { Ringside } from "../support/ringside.ts";
 import { withDeadline } from "../vm/deadline.ts";
 import { IpStack } from "./support/ip_stack.ts";
 

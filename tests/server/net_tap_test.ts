@@ -14,7 +14,8 @@ import {
   NetConnection,
   type NetConnectionOptions,
 } from "../../src/testing/net_connection.ts";
-import { canMakeNetns, Netns, Ringside } from "../support/netns.ts";
+import { canMakeNetns, Netns } from "../support/netns.ts";
+import { Ringside } from "../support/ringside.ts";
 import { hasProgram, requirement } from "../support/require.ts";
 import { eventually, withDeadline } from "../vm/deadline.ts";
 import { IpStack } from "./support/ip_stack.ts";

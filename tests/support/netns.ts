@@ -1,30 +1,39 @@
 /**
- * Network namespaces for tests, and ringside in one.
+ * A network namespace with TAP interfaces. What a test sends stays in it.
  *
  * @module
  */
-import { eventually } from "../vm/deadline.ts";
-import { hasProgram } from "./require.ts";
+import { withDeadline } from "../vm/deadline.ts";
 
-const MAIN = new URL("../../main.ts", import.meta.url).pathname;
-const START_TIMEOUT_MS = 30_000;
-const SAY_TIMEOUT_MS = 20_000;
+const SCRIPT_TIMEOUT_MS = 60_000;
 
-/** Whether namespaces with TAP interfaces can be made here. */
-export function canMakeNetns(): boolean {
-  if (!hasProgram("ip")) return false;
-  const name = `rs-probe-${Deno.pid}`;
-  const run = (...args: string[]) =>
-    new Deno.Command("ip", { args, stdout: "null", stderr: "null" })
-      .outputSync().success;
-  if (!run("netns", "add", name)) return false;
-  const made = run("-n", name, "tuntap", "add", "dev", "probe", "mode", "tap");
-  run("netns", "del", name);
-  return made;
+/** Something that runs shell scripts: a guest, or a namespace of the host. */
+export interface Shell {
+  /** Runs `script`; its trimmed standard output, or an Error where it fails. */
+  output(script: string, options?: { timeoutMs?: number }): Promise<string>;
 }
 
-/** A namespace of its own. Disposing removes it, with its interfaces. */
-export class Netns implements Disposable {
+/** What the kernel counted on an interface, as its user sees it. */
+export interface LinkCounters {
+  /** Frames from the guest. */
+  rxPackets: number;
+  /** Their bytes. */
+  rxBytes: number;
+  /** Frames to the guest. */
+  txPackets: number;
+  /** Their bytes. */
+  txBytes: number;
+}
+
+/** Whether namespaces with TAP interfaces can be made; throws with the reason. */
+export function canMakeNetns(): boolean {
+  using netns = new Netns();
+  netns.run("ip", "tuntap", "add", "dev", "probe", "mode", "tap");
+  return true;
+}
+
+/** A namespace of its own. Disposing ends what runs in it and removes it. */
+export class Netns implements Disposable, Shell {
   /** As `ip netns` knows it. */
   readonly name: string;
 
@@ -50,8 +59,30 @@ export class Netns implements Disposable {
     const [program, ...args] = this.command(words);
     const { success, stdout, stderr } = await new Deno.Command(program!, {
       args,
+      stdin: "null",
     }).output();
     return outcome(words, success, stdout, stderr);
+  }
+
+  /** Runs `ip` in it with the words of `line`. */
+  ip(line: string): Promise<string> {
+    return this.start("ip", ...line.split(" "));
+  }
+
+  /** Runs a script of dash in it; where that takes too long, ends all there is. */
+  async output(
+    script: string,
+    options: { timeoutMs?: number } = {},
+  ): Promise<string> {
+    const { timeoutMs = SCRIPT_TIMEOUT_MS } = options;
+    const ended = this.start("dash", "-c", script);
+    try {
+      return await withDeadline(ended, timeoutMs);
+    } catch (error) {
+      this.#end();
+      await ended.catch(() => {});
+      throw error;
+    }
   }
 
   /** Makes a persistent TAP interface with an address, up. */
@@ -61,102 +92,33 @@ export class Netns implements Disposable {
     this.run("ip", "link", "set", name, "up");
   }
 
+  /** Counters of interface `name`. */
+  async counters(name: string): Promise<LinkCounters> {
+    const [link] = JSON.parse(await this.ip(`-j -s link show dev ${name}`));
+    const { rx, tx } = link.stats64;
+    return {
+      rxPackets: rx.packets,
+      rxBytes: rx.bytes,
+      txPackets: tx.packets,
+      txBytes: tx.bytes,
+    };
+  }
+
   [Symbol.dispose](): void {
+    this.#end();
     capture(["ip", "netns", "del", this.name]);
   }
-}
 
-/** `ringside` with some arguments, in a namespace or outside of any. */
-export class Ringside implements AsyncDisposable {
-  readonly #process: Deno.ChildProcess;
-  readonly #read: Promise<void>;
-  #log = "";
-  #status: Deno.CommandStatus | null = null;
-
-  private constructor(words: readonly string[]) {
-    const [program, ...args] = words;
-    this.#process = new Deno.Command(program!, {
-      args,
-      stdin: "null",
-      stdout: "null",
-      stderr: "piped",
-    }).spawn();
-    void this.#process.status.then((status) => this.#status = status);
-    this.#read = this.#follow();
-  }
-
-  /** Starts it; resolves once it listens. */
-  static async start(
-    args: readonly string[],
-    netns: Netns | null = null,
-  ): Promise<Ringside> {
-    const words = [
-      Deno.execPath(),
-      "run",
-      "--no-prompt",
-      "--allow-ffi",
-      "--allow-read",
-      MAIN,
-      ...args,
-    ];
-    const ringside = new Ringside(netns?.command(words) ?? words);
-    try {
-      await ringside.says("listens on", START_TIMEOUT_MS);
-      return ringside;
-    } catch (error) {
-      await ringside[Symbol.asyncDispose]();
-      throw error;
+  /** Ends the processes of the namespace, all of which are ours. */
+  #end(): void {
+    const pids = capture(["ip", "netns", "pids", this.name]);
+    for (const pid of pids.split("\n").filter((line) => line !== "")) {
+      try {
+        Deno.kill(Number(pid), "SIGKILL");
+      } catch {
+        // It has ended.
+      }
     }
-  }
-
-  /** What it logged so far. */
-  get log(): string {
-    return this.#log;
-  }
-
-  /** The process id. */
-  get pid(): number {
-    return this.#process.pid;
-  }
-
-  /** Waits until the log has `text`, so often. */
-  async says(
-    text: string,
-    timeoutMs = SAY_TIMEOUT_MS,
-    count = 1,
-  ): Promise<void> {
-    await eventually(
-      () => {
-        if (this.#log.split(text).length > count) return true;
-        if (this.#status === null) return false;
-        throw new Error(`It ended with ${this.#status.code}:\n${this.#log}`);
-      },
-      timeoutMs,
-      () => `The log does not say "${text}":\n${this.#log}`,
-    );
-  }
-
-  /** SIGTERM; how it ended. */
-  async stop(): Promise<Deno.CommandStatus> {
-    this.#process.kill("SIGTERM");
-    const status = await this.#process.status;
-    await this.#read;
-    return status;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#process.kill("SIGKILL");
-    } catch {
-      // It has ended.
-    }
-    await this.#process.status;
-    await this.#read;
-  }
-
-  async #follow(): Promise<void> {
-    const text = this.#process.stderr.pipeThrough(new TextDecoderStream());
-    for await (const piece of text) this.#log += piece;
   }
 }
 

@@ -4,8 +4,8 @@
  *
  * @module
  */
+import { Netns } from "../support/netns.ts";
 import type { BackEnd } from "./back_end.ts";
-import { Namespace } from "./net_namespace.ts";
 import type { End } from "./net_traffic.ts";
 import { type DeviceEntry, socketPathOf, startServing } from "./serving.ts";
 
@@ -14,17 +14,17 @@ export class Lab implements AsyncDisposable {
   /** The directory. */
   readonly directory: string;
   /** The host's side of the cards. */
-  readonly namespace: Namespace;
+  readonly namespace: Netns;
   #backEnd: BackEnd | null = null;
 
-  private constructor(directory: string, namespace: Namespace) {
+  private constructor(directory: string, namespace: Netns) {
     this.directory = directory;
     this.namespace = namespace;
   }
 
   /** An empty lab. */
   static async set(): Promise<Lab> {
-    const namespace = await Namespace.make();
+    const namespace = new Netns();
     const directory = await Deno.makeTempDir({ prefix: "ringside-net-" });
     return new Lab(directory, namespace);
   }
@@ -55,21 +55,24 @@ export class Lab implements AsyncDisposable {
     name: string,
     options: { address: string; mtu?: number; severalQueues?: boolean },
   ): Promise<void> {
-    await this.namespace.addTap(name, options);
-    await this.namespace.ip(`addr add ${options.address}/24 dev ${name}`);
-    await this.namespace.ip(`link set ${name} up`);
+    const { address, mtu, severalQueues } = options;
+    const words = ["vnet_hdr", ...(severalQueues ? ["multi_queue"] : [])];
+    this.namespace.addTap(name, `${address}/24`, ...words);
+    if (mtu !== undefined) {
+      await this.namespace.ip(`link set ${name} mtu ${mtu}`);
+    }
   }
 
   /** Starts the process, in the namespace, for `devices`. */
   async serve(devices: readonly DeviceEntry[]): Promise<void> {
-    const { prefix } = this.namespace;
+    const prefix = this.namespace.command([]);
     this.#backEnd = await startServing(this.directory, devices, prefix);
   }
 
   /** Ends the process and removes the rest. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#backEnd?.[Symbol.asyncDispose]();
-    await this.namespace[Symbol.asyncDispose]();
+    this.namespace[Symbol.dispose]();
     await Deno.remove(this.directory, { recursive: true });
   }
 }

@@ -5,7 +5,7 @@
  * @module
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import type { Shell } from "./net_namespace.ts";
+import type { Shell } from "../support/netns.ts";
 
 /** One end of a link. */
 export interface End {

@@ -6,10 +6,10 @@
  *
  * @module
  */
+import { canMakeNetns } from "../support/netns.ts";
 import { requirement } from "../support/require.ts";
 import { netScenarios } from "./card_scenarios.ts";
 import { prepareBoot } from "./initramfs.ts";
-import { canMakeNamespaces } from "./net_namespace.ts";
 import { missingCardTools } from "./serving.ts";
 
 const hasTools = requirement(
@@ -22,7 +22,7 @@ const hasTools = requirement(
 );
 const canRun = requirement(
   "the right to make network namespaces",
-  canMakeNamespaces,
+  canMakeNetns,
 ) && hasTools;
 const fileMebibytes = Number(Deno.env.get("RINGSIDE_FILE_MIB") ?? 64);
 

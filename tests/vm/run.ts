@@ -10,10 +10,10 @@
  *
  * @module
  */
+import { canMakeNetns } from "../support/netns.ts";
 import { type BackEndKind, ringside } from "./back_end.ts";
 import { netScenarios, rngScenarios } from "./card_scenarios.ts";
 import { findKernel, prepareBoot } from "./initramfs.ts";
-import { canMakeNamespaces } from "./net_namespace.ts";
 import { backEndKind, missingTools, type Step } from "./scenario.ts";
 import { scenariosOf } from "./scenarios.ts";
 import { missingCardTools } from "./serving.ts";
@@ -70,7 +70,7 @@ async function cardShows(only: string): Promise<Show[]> {
     .filter(({ name }) => name.includes(only));
   if (found.length === 0) return [];
   want(missingCardTools());
-  canMakeNamespaces();
+  canMakeNetns();
   const setup = {
     boot: await prepareBoot("card"),
     fileMebibytes: Number(Deno.env.get("RINGSIDE_FILE_MIB") ?? 1024),

@@ -1,5 +1,5 @@
 /**
- * One process that serves the devices of a test's guests, as
+ * One process that serves several devices of a test, as
  * `ringside serve --config` does.
  *
  * @module
@@ -31,32 +31,60 @@ export function socketPathOf(directory: string, name: string): string {
   return `${directory}/${name}.sock`;
 }
 
-/**
- * Starts a process for `devices`, their sockets in `directory`, behind the
- * words of `prefix`, as `ip netns exec NAME`. Resolves once the last listens.
- */
-export async function startServing(
+/** Starts a process for `devices`, which is that of `startServed`. */
+export function startServing(
   directory: string,
   devices: readonly DeviceEntry[],
   prefix: readonly string[] = [],
 ): Promise<BackEnd> {
-  const config = `${directory}/ringside.json`;
+  writeServed(directory, devices);
+  return startServed(directory, devices, prefix);
+}
+
+/**
+ * Writes the file for `devices`, their sockets in `directory`; its path. What a
+ * device does not say is as in `defaults`.
+ */
+export function writeServed(
+  directory: string,
+  devices: readonly DeviceEntry[],
+  defaults: Readonly<Record<string, string>> = {},
+): string {
   const entries = devices.map((device) => ({
-    ...device,
     "socket-path": socketPathOf(directory, device.name),
+    ...defaults,
+    ...device,
   }));
-  await Deno.writeTextFile(config, JSON.stringify({ devices: entries }));
-  const command = [
-    ...prefix,
+  const text = JSON.stringify({ devices: entries }, null, 2);
+  const path = `${directory}/ringside.json`;
+  Deno.writeTextFileSync(path, `// Made by a test\n${text}`);
+  return path;
+}
+
+/** The command that serves what the file in `directory` names. */
+export function servedCommand(directory: string): string[] {
+  return [
     ...[Deno.execPath(), "run", "--no-prompt", "--allow-ffi", "--allow-read"],
-    ...[MAIN, "serve", "--config", config],
+    ...[MAIN, "serve", "--config", `${directory}/ringside.json`],
   ];
+}
+
+/**
+ * Starts a process for `devices`, which the file in `directory` names, behind
+ * the words of `prefix`, as `ip netns exec NAME`. Resolves once the last
+ * listens.
+ */
+export function startServed(
+  directory: string,
+  devices: readonly DeviceEntry[],
+  prefix: readonly string[] = [],
+): Promise<BackEnd> {
   const kind = {
     name: "ringside serve",
     hasSerial: true,
     hasEngines: true,
-    command: () => command,
+    command: () => [...prefix, ...servedCommand(directory)],
   };
-  const last = socketPathOf(directory, devices.at(-1)!.name);
-  return await BackEnd.start(kind, { socketPath: last, file: "" });
+  const socketPath = socketPathOf(directory, devices.at(-1)!.name);
+  return BackEnd.start(kind, { socketPath, file: "" });
 }

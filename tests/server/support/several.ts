@@ -3,15 +3,16 @@
  *
  * @module
  */
-import { BackEnd } from "../../vm/back_end.ts";
+import type { BackEnd } from "../../vm/back_end.ts";
+import {
+  type DeviceEntry,
+  servedCommand,
+  socketPathOf,
+  startServed,
+  writeServed,
+} from "../../vm/serving.ts";
 
-const MAIN = new URL("../../../main.ts", import.meta.url).pathname;
-
-/** A device as the file has it, without its socket. */
-export type DeviceEntry = Record<string, string | number | boolean> & {
-  device: string;
-  name: string;
-};
+export type { DeviceEntry };
 
 /** A directory with a file of devices and their sockets. */
 export class Several implements Disposable {
@@ -20,25 +21,20 @@ export class Several implements Disposable {
     prefix: "ringside-several-",
   });
   /** The file. */
-  readonly config: string = `${this.directory}/ringside.json`;
+  readonly config: string;
   /** In the order of the file. */
   readonly devices: readonly DeviceEntry[];
 
   /** Writes the file for `devices`, on `plane` each. */
   constructor(devices: readonly DeviceEntry[], plane: string) {
     this.devices = devices;
-    const entries = devices.map((device) => ({
-      "socket-path": this.socketPath(device.name),
-      "data-plane": plane,
-      ...device,
-    }));
-    const text = JSON.stringify({ devices: entries }, null, 2);
-    Deno.writeTextFileSync(this.config, `// Made by a test\n${text}`);
+    const defaults = { "data-plane": plane };
+    this.config = writeServed(this.directory, devices, defaults);
   }
 
   /** Where device `name` listens. */
   socketPath(name: string): string {
-    return `${this.directory}/${name}.sock`;
+    return socketPathOf(this.directory, name);
   }
 
   /** Whether device `name` has its socket. */
@@ -65,29 +61,12 @@ export class Several implements Disposable {
 
   /** Program and arguments. */
   command(): string[] {
-    return [
-      Deno.execPath(),
-      "run",
-      "--no-prompt",
-      "--allow-ffi",
-      "--allow-read",
-      MAIN,
-      "serve",
-      "--config",
-      this.config,
-    ];
+    return servedCommand(this.directory);
   }
 
   /** Starts the process; resolves once the last device listens. */
   start(): Promise<BackEnd> {
-    const last = this.socketPath(this.devices.at(-1)!.name);
-    const kind = {
-      name: "ringside serve",
-      hasSerial: true,
-      hasEngines: true,
-      command: () => this.command(),
-    };
-    return BackEnd.start(kind, { socketPath: last, file: "" });
+    return startServed(this.directory, this.devices);
   }
 
   /** Removes the directory. */
