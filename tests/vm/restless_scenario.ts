@@ -11,7 +11,7 @@ import { Guest } from "./guest.ts";
 import { type Setup, Stage, type Step, type Variant } from "./scenario.ts";
 
 /** Leaves fio checking what it writes until {@linkcode finish}. */
-async function startChecking(guest: Guest): Promise<void> {
+export async function startChecking(guest: Guest): Promise<void> {
   await guest.output(`
     fio --output=/tmp/fio.txt --filename=/dev/vda --direct=1 --rw=randrw \\
       --verify=crc32c --verify_fatal=1 --verify_backlog=128 --bs=4k \\
@@ -24,7 +24,7 @@ async function startChecking(guest: Guest): Promise<void> {
 }
 
 /** Resolves once the guest has completed further requests. */
-async function moreIsDone(guest: Guest): Promise<number> {
+export async function moreIsDone(guest: Guest): Promise<number> {
   const done = async () =>
     Number(await guest.output("awk '{ print $1 + $5 }' /sys/block/vda/stat"));
   const before = await done();
@@ -40,7 +40,7 @@ async function moreIsDone(guest: Guest): Promise<number> {
 }
 
 /** Ends fio and rejects if it found a difference. */
-async function finish(guest: Guest): Promise<void> {
+export async function finish(guest: Guest): Promise<void> {
   await guest.output(`
     kill -INT $(cat /tmp/fio.pid)
     while kill -0 $(cat /tmp/fio.pid) 2>/dev/null; do usleep 50000; done

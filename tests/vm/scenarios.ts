@@ -4,6 +4,7 @@
  * @module
  */
 import type { BackEndKind } from "./back_end.ts";
+import { changeScenario } from "./change_scenario.ts";
 import { crashScenario } from "./crash_scenario.ts";
 import { diskScenario } from "./disk_scenario.ts";
 import { kindsScenario } from "./kinds_scenario.ts";
@@ -68,6 +69,13 @@ export function scenariosOf(
       name: `A restless machine (${describeVariant(variant)})`,
       run: (step, setup) => restlessScenario(step, setup, variant),
     }));
+  // The peer can't be asked to resize.
+  const changes = (kind.hasEngines ? variants : [])
+    .filter((variant) => thorough || isBusiest(variant))
+    .map((variant): Scenario => ({
+      name: `Sizes that change (${describeVariant(variant)})`,
+      run: (step, setup) => changeScenario(step, setup, variant),
+    }));
   // The peer keeps no record.
   const crashes = (kind.hasEngines ? variants : [])
     .filter((variant) => thorough || isBusiest(variant))
@@ -85,6 +93,7 @@ export function scenariosOf(
     { name: "Kinds of disks", run: kindsScenario },
     ...lives,
     ...restless,
+    ...changes,
     ...crashes,
   ];
 }
