@@ -277,8 +277,28 @@ export class Vring {
       );
     }
     await this.stop();
+    const size = this.#size;
+    const base = this.#base;
+    const stoppedAt = this.#stoppedAt;
     change();
-    await this.startIfReady();
+    try {
+      await this.startIfReady();
+    } catch (error) {
+      this.#size = size;
+      this.#base = base;
+      this.#stoppedAt = stoppedAt;
+      await this.#startAgain();
+      throw error;
+    }
+  }
+
+  /** After what was refused it runs as before, if it did. */
+  async #startAgain(): Promise<void> {
+    try {
+      await this.startIfReady();
+    } catch (error) {
+      log.debug(`Vring ${this.index} does not start again: ${error}`);
+    }
   }
 
   /**

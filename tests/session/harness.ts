@@ -93,7 +93,9 @@ export class FakeBackend implements Backend {
     await this.draining;
     const { base } = this.#ring(index).start;
     this.rings.delete(index);
-    return (base + (this.done.get(index) ?? 0)) & 0xffff;
+    const done = this.done.get(index) ?? 0;
+    // The base of a packed ring has 32 bits.
+    return done === 0 ? base : (base + done) & 0xffff;
   }
 
   async enableVring(index: number, enabled: boolean): Promise<void> {
