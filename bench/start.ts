@@ -1,0 +1,153 @@
+/**
+ * `deno task bench:start`: how long programs take until they listen, and what
+ * they hold then, round after round through all of them. Prints medians with
+ * their spread.
+ *
+ *     start.ts [ROUNDS] [PART OF A NAME]
+ *
+ * @module
+ */
+import { type Contender, several, starters } from "./start/contenders.ts";
+import { median, row, spread } from "./start/figures.ts";
+import { type Memory, Program } from "./start/program.ts";
+
+/** What is idle then has nothing more to load or to compile, milliseconds. */
+const SETTLE_MS = 300;
+/** How long it is watched for wake-ups, milliseconds. */
+const WATCH_MS = 2_000;
+/** The devices of a process with many. */
+const MANY = 16;
+const DISK_SIZE = 64 << 20;
+
+/** One start of a program. */
+interface Sample {
+  /** Until it accepted, or ended; milliseconds. */
+  readonly wallMs: number;
+  /** Processor time until then; of one that ends, nothing is known. */
+  readonly cpuMs: number;
+  readonly memory: Memory | null;
+  /** By itself, a second. */
+  readonly wakeUps: number;
+}
+
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function start(contender: Contender, watchMs: number): Promise<Sample> {
+  const directory = Deno.makeTempDirSync({ prefix: "ringside-start-" });
+  try {
+    Deno.writeFileSync(`${directory}/disk.img`, new Uint8Array());
+    Deno.truncateSync(`${directory}/disk.img`, DISK_SIZE);
+    const words = contender.command(directory);
+    const sockets = contender.sockets(directory);
+    await using program = new Program(words);
+    if (sockets.length === 0) {
+      const wallMs = await program.untilEnd();
+      return { wallMs, cpuMs: NaN, memory: null, wakeUps: NaN };
+    }
+    const wallMs = program.untilListening(sockets);
+    const { cpuMs } = program;
+    await sleep(SETTLE_MS);
+    const { memory, sleeps } = program;
+    await sleep(watchMs);
+    const wakeUps = (program.sleeps - sleeps) / (watchMs / 1000);
+    return { wallMs, cpuMs, memory, wakeUps };
+  } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
+}
+
+/** `rounds` starts of each, in turn. */
+async function measure(
+  contenders: readonly Contender[],
+  rounds: number,
+  watchMs: number,
+): Promise<Sample[][]> {
+  const samples = contenders.map((): Sample[] => []);
+  for (let round = 0; round < rounds; round++) {
+    for (const [i, contender] of contenders.entries()) {
+      samples[i]!.push(await start(contender, watchMs));
+    }
+  }
+  return samples;
+}
+
+function memoryOf(samples: readonly Sample[]): string[] {
+  const memories = samples.flatMap(({ memory }) => memory ?? []);
+  if (memories.length === 0) return ["", "", ""];
+  return [
+    spread(memories.map(({ resident }) => resident)),
+    spread(memories.map(({ peak }) => peak)),
+    spread(memories.map(({ proportional }) => proportional)),
+  ];
+}
+
+async function printStarts(
+  contenders: readonly Contender[],
+  rounds: number,
+): Promise<void> {
+  const samples = await measure(contenders, rounds, 0);
+  console.log(
+    row(["program", "ms to listening", "CPU ms", "RSS MiB", "peak", "PSS"]),
+  );
+  console.log(row(Array(6).fill("---")));
+  for (const [i, { name }] of contenders.entries()) {
+    const of = samples[i]!;
+    const cpu = of.map(({ cpuMs }) => cpuMs);
+    console.log(row([
+      name,
+      spread(of.map(({ wallMs }) => wallMs)),
+      Number.isNaN(cpu[0]) ? "" : spread(cpu),
+      ...memoryOf(of),
+    ]));
+  }
+}
+
+async function printMany(plane: string, rounds: number): Promise<void> {
+  const contenders = [several(1, plane), several(MANY, plane)];
+  const [one, many] = await measure(contenders, rounds, WATCH_MS);
+  const resident = (samples: readonly Sample[]) =>
+    median(samples.map(({ memory }) => memory!.resident));
+  const further = (resident(many!) - resident(one!)) / (MANY - 1);
+  console.log(row([
+    contenders[1]!.name,
+    spread(many!.map(({ wallMs }) => wallMs)),
+    spread(many!.map(({ cpuMs }) => cpuMs)),
+    ...memoryOf(many!),
+    further.toFixed(1),
+    spread(many!.map(({ wakeUps }) => wakeUps), 1),
+  ]));
+}
+
+if (import.meta.main) {
+  const rounds = Number(Deno.args[0] ?? 11);
+  const only = Deno.args[1] ?? "";
+  const directory = Deno.makeTempDirSync({ prefix: "ringside-start-" });
+  try {
+    const empty = `${directory}/empty.ts`;
+    Deno.writeTextFileSync(empty, "");
+    const all = starters(empty).filter(({ name }) => name.includes(only));
+    if (all.length > 0) await printStarts(all, rounds);
+    console.log(
+      `\n${
+        row([
+          "program",
+          "ms to listening",
+          "CPU ms",
+          "RSS MiB",
+          "peak",
+          "PSS",
+          "MiB a further device",
+          "wake-ups a second",
+        ])
+      }`,
+    );
+    console.log(row(Array(8).fill("---")));
+    for (const plane of ["inline", "worker"]) {
+      if (several(MANY, plane).name.includes(only)) {
+        await printMany(plane, Math.ceil(rounds / 3));
+      }
+    }
+  } finally {
+    Deno.removeSync(directory, { recursive: true });
+  }
+}

@@ -1,0 +1,92 @@
+/**
+ * The programs whose start is measured side by side.
+ *
+ * @module
+ */
+import { CONTENDERS } from "../path/back_ends.ts";
+
+const MAIN = new URL("../../main.ts", import.meta.url).pathname;
+
+/** What is started, and what tells that it has. */
+export interface Contender {
+  /** As in the table. */
+  readonly name: string;
+  /** Program and arguments, where all files go to `directory`. */
+  command(directory: string): string[];
+  /** The sockets it listens on; where there are none, it runs to its end. */
+  sockets(directory: string): string[];
+}
+
+/** A disk in the directory. */
+const diskOf = (directory: string) => `${directory}/disk.img`;
+const socketOf = (directory: string, index = 0) => `${directory}/${index}.sock`;
+
+function script(name: string, ...words: string[]): Contender {
+  return {
+    name,
+    command: () => [Deno.execPath(), "run", ...words],
+    sockets: () => [],
+  };
+}
+
+/** A device alone, as users run it. */
+function device(
+  name: string,
+  permissions: readonly string[],
+  ...words: string[]
+): Contender {
+  return {
+    name,
+    command: (directory) => [
+      ...[Deno.execPath(), "run", ...permissions, MAIN, ...words],
+      ...["--socket-path", socketOf(directory)],
+    ],
+    sockets: (directory) => [socketOf(directory)],
+  };
+}
+
+/** One of the back-ends of `bench:path`. */
+function backEnd(name: string): Contender {
+  const found = CONTENDERS.find((contender) => contender.name === name)!;
+  return {
+    name: name === "ringside" ? "ringside block" : name,
+    command: (directory) =>
+      found.command(socketOf(directory), diskOf(directory)),
+    sockets: (directory) => [socketOf(directory)],
+  };
+}
+
+/** So many null disks in one process. */
+export function several(count: number, plane: string): Contender {
+  const indexes = Array.from({ length: count }, (_, i) => i);
+  return {
+    name: `${count} null disks, ${plane}`,
+    command: (directory) => {
+      const config = `${directory}/ringside.json`;
+      const devices = indexes.map((i) => ({
+        "device": "block",
+        "blk-null": "1G",
+        "socket-path": socketOf(directory, i),
+        "data-plane": plane,
+      }));
+      Deno.writeTextFileSync(config, JSON.stringify({ devices }));
+      return [
+        ...[Deno.execPath(), "run", "--allow-ffi", "--allow-read"],
+        ...[MAIN, "serve", "--config", config],
+      ];
+    },
+    sockets: (directory) => indexes.map((i) => socketOf(directory, i)),
+  };
+}
+
+/** All that start alone; `empty` is a script with nothing in it. */
+export function starters(empty: string): Contender[] {
+  return [
+    script("deno, an empty script", empty),
+    script("ringside --version", MAIN, "--version"),
+    backEnd("ringside"),
+    backEnd("ringside inline"),
+    device("ringside rng", ["--allow-ffi", "--allow-read"], "rng"),
+    backEnd("qemu-storage-daemon"),
+  ];
+}

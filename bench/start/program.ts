@@ -1,0 +1,130 @@
+/**
+ * A program under observation: when it listens, and what it takes until then
+ * and afterwards.
+ *
+ * @module
+ */
+import { UnixSocket } from "../../src/io/unix_socket.ts";
+
+/** How long a program may take to listen, in milliseconds. */
+const TIMEOUT_MS = 30_000;
+/** Between two looks, in milliseconds: a core is left to the program. */
+const STEP_MS = 0.2;
+const NS_PER_MS = 1e6;
+const KIB_PER_MIB = 1024;
+
+/** What a process holds, in MiB. */
+export interface Memory {
+  /** Resident, shared pages included (VmRSS). */
+  readonly resident: number;
+  /** The most of that there was (VmHWM). */
+  readonly peak: number;
+  /** Resident, shared pages by parts. */
+  readonly proportional: number;
+}
+
+/** A running process. */
+export class Program implements AsyncDisposable {
+  readonly #startedAt = performance.now();
+  readonly #child: Deno.ChildProcess;
+
+  /** Starts program and arguments. */
+  constructor(words: readonly string[]) {
+    const [program, ...args] = words;
+    this.#child = new Deno.Command(program!, {
+      args,
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+  }
+
+  /** Blocks until all of `sockets` accept: milliseconds since the start. */
+  untilListening(sockets: readonly string[]): number {
+    const cell = new Int32Array(new SharedArrayBuffer(4));
+    for (const socket of sockets) {
+      for (;;) {
+        const connection = UnixSocket.tryConnect(socket);
+        if (connection !== null) {
+          connection[Symbol.dispose]();
+          break;
+        }
+        if (performance.now() - this.#startedAt > TIMEOUT_MS) {
+          throw new Error(`Nobody listens at ${socket}`);
+        }
+        // Blocking is exact where a timer's millisecond is not.
+        Atomics.wait(cell, 0, 0, STEP_MS);
+      }
+    }
+    return performance.now() - this.#startedAt;
+  }
+
+  /** Waits for its end: milliseconds since the start. */
+  async untilEnd(): Promise<number> {
+    await this.#child.status;
+    return performance.now() - this.#startedAt;
+  }
+
+  /** Processor time of its threads so far, in milliseconds. */
+  get cpuMs(): number {
+    const times = this.#tasks().map((task) =>
+      Number(read(`${task}/schedstat`).split(" ")[0])
+    );
+    return sum(times) / NS_PER_MS;
+  }
+
+  /** How often its threads went to sleep by themselves. */
+  get sleeps(): number {
+    return sum(
+      this.#tasks().map((task) =>
+        field(read(`${task}/status`), "voluntary_ctxt_switches")
+      ),
+    );
+  }
+
+  /** What it holds. */
+  get memory(): Memory {
+    const status = read(`/proc/${this.#child.pid}/status`);
+    const rollup = read(`/proc/${this.#child.pid}/smaps_rollup`);
+    return {
+      resident: field(status, "VmRSS") / KIB_PER_MIB,
+      peak: field(status, "VmHWM") / KIB_PER_MIB,
+      proportional: field(rollup, "Pss") / KIB_PER_MIB,
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#child.kill("SIGTERM");
+    } catch {
+      // It has ended.
+    }
+    await this.#child.status;
+  }
+
+  #tasks(): string[] {
+    const directory = `/proc/${this.#child.pid}/task`;
+    return Array.from(
+      Deno.readDirSync(directory),
+      ({ name }) => `${directory}/${name}`,
+    );
+  }
+}
+
+/** The text of a file, or nothing where a thread has ended. */
+function read(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "0";
+    throw error;
+  }
+}
+
+function field(text: string, name: string): number {
+  return Number(new RegExp(`^${name}:\\s*([0-9]+)`, "m").exec(text)?.[1] ?? 0);
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
