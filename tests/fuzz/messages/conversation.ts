@@ -21,9 +21,15 @@ import type { Outgoing, Supply } from "./outgoing.ts";
 import { repliesItself } from "./requests.ts";
 import type { SessionModel } from "./session_model.ts";
 
+/** Of no request. */
+const SENTINEL_REQUEST = 0x5e471e1;
 /** Ends every session that lives: no header has version 0. */
-const SENTINEL = new Uint8Array(HEADER_SIZE);
-const SENTINEL_REASON = "Message 0 is of protocol version 0";
+const SENTINEL = header.encode({
+  request: SENTINEL_REQUEST,
+  flags: 0,
+  size: 0,
+});
+const SENTINEL_REASON = `Message ${SENTINEL_REQUEST} is of protocol version 0`;
 const REPLY_FLAGS = 5;
 
 /** What is received at once: all the answers to a session, mostly. */
