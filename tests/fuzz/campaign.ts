@@ -8,8 +8,10 @@ import { type Batch, batches } from "./batch.ts";
 import { Footprint } from "./footprint.ts";
 import { Tally, type Target, type World } from "./target.ts";
 
-/** Batches between two looks at what is left behind. */
+/** Batches between two looks at what is left behind, unless a target says. */
 const ROUND = 50;
+/** The round after which memory grows no more. */
+const WARM_UP = 5;
 /**
  * Descriptors that Deno may open for itself meanwhile: a pair of sockets, some
  * minutes after its start or never. What a batch leaves is left again and again.
@@ -97,15 +99,26 @@ export async function campaign(
   target: Target,
   options: CampaignOptions,
 ): Promise<Tally> {
+  try {
+    return await tryRounds(target, options);
+  } finally {
+    target.close?.();
+  }
+}
+
+async function tryRounds(
+  target: Target,
+  options: CampaignOptions,
+): Promise<Tally> {
   const { seed, timeMs = Infinity, runs = Infinity, path } = options;
   const tally = new Tally();
   const end = performance.now() + timeMs;
   // What is made once and kept is made now.
   await tryBatch(target, { shape: zeros(target), steps: [] });
-  const before = Footprint.take();
+  let before = Footprint.take();
   let left = path === undefined ? runs : 1;
   for (let round = 0; left > 0 && performance.now() < end; round++) {
-    const count = Math.min(left, ROUND);
+    const count = Math.min(left, target.round ?? ROUND);
     const roundSeed = (seed + round) | 0;
     await tryRound(target, tally, roundSeed, count, path);
     left -= count;
@@ -117,6 +130,8 @@ export async function campaign(
       const error = new Error(`After a round there are more ${leaks}`);
       throw new Finding(target, roundSeed, "", null, error);
     }
+    // Until then code is compiled, and the heap finds its size.
+    if (round === WARM_UP) before = before.withResident(now.resident);
     options.progress?.(tally, now.resident);
   }
   return tally;

@@ -7,7 +7,7 @@
 
 /** Mappings without a name that V8 may have made meanwhile. */
 const PLAIN_MAPPINGS_MORE = 400;
-/** What the memory may have grown by: garbage that is not collected yet. */
+/** What the memory may have grown by: code, and garbage where there is any. */
 const RESIDENT_MORE = 256 << 20;
 
 /** Descriptors, mappings and memory of this process. */
@@ -23,17 +23,19 @@ export class Footprint {
 
   private constructor(
     descriptors: readonly string[],
-    maps: readonly string[],
+    shared: number,
+    mappings: number,
     resident: number,
   ) {
     this.descriptors = descriptors;
-    this.shared = maps.filter((line) => /memfd:|anon_inode:/.test(line)).length;
-    this.mappings = maps.length;
+    this.shared = shared;
+    this.mappings = mappings;
     this.resident = resident;
   }
 
-  /** As it is now. */
+  /** As it is now, without garbage where it can be collected (--expose-gc). */
   static take(): Footprint {
+    (globalThis as { gc?: () => void }).gc?.();
     const descriptors: string[] = [];
     for (const { name } of Deno.readDirSync("/proc/self/fd")) {
       try {
@@ -44,7 +46,19 @@ export class Footprint {
       }
     }
     const maps = Deno.readTextFileSync("/proc/self/maps").split("\n");
-    return new Footprint(descriptors.sort(), maps, Deno.memoryUsage().rss);
+    const shared = maps.filter((line) => /memfd:|anon_inode:/.test(line));
+    return new Footprint(
+      descriptors.sort(),
+      shared.length,
+      maps.length,
+      Deno.memoryUsage().rss,
+    );
+  }
+
+  /** The same with `resident` bytes in memory. */
+  withResident(resident: number): Footprint {
+    const { descriptors, shared, mappings } = this;
+    return new Footprint(descriptors, shared, mappings, resident);
   }
 
   /**

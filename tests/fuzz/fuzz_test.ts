@@ -14,12 +14,14 @@ import { TARGETS } from "./targets.ts";
 
 /** Batches of each target: some seconds. */
 const RUNS: Record<string, number> = {
-  "messages": 300,
-  "ring-split": 800,
-  "ring-packed": 800,
-  "block": 150,
-  "net": 150,
-  "rng": 400,
+  "messages": 150,
+  "ring-split": 400,
+  "ring-packed": 400,
+  "block": 100,
+  "net": 120,
+  "rng": 250,
+  "race-split": 4,
+  "race-packed": 4,
 };
 
 for (const target of TARGETS) {

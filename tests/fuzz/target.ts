@@ -50,9 +50,13 @@ export interface Target {
    * failure is not made smaller, and is tried again with luck only.
    */
   readonly deterministic: boolean;
+  /** Batches between two looks at what is left behind; 50 where not said. */
+  readonly round?: number;
   /** Makes the world of `shape`. */
   open(
     shape: Readonly<Record<string, number>>,
     tally: Tally,
   ): Promise<World> | World;
+  /** Frees what its worlds share, once none is open. */
+  close?(): void;
 }

@@ -7,6 +7,7 @@ import { blockTarget } from "./devices/block.ts";
 import { netTarget } from "./devices/net.ts";
 import { rngTarget } from "./devices/rng.ts";
 import { messages } from "./messages/mod.ts";
+import { packedRace, splitRace } from "./race/mod.ts";
 import { packedRing, splitRing } from "./ring/mod.ts";
 import type { Target } from "./target.ts";
 
@@ -18,6 +19,8 @@ export const TARGETS: readonly Target[] = [
   blockTarget,
   netTarget,
   rngTarget,
+  splitRace,
+  packedRace,
 ];
 
 /**
