@@ -58,6 +58,12 @@ export class ProtocolError extends Error {
   override readonly name: string = "ProtocolError";
 }
 
+/** The front-end broke it beyond a NACK: the session ends. */
+export class FatalProtocolError extends ProtocolError {
+  /** The name of the class, as in a stack. */
+  override readonly name = "FatalProtocolError";
+}
+
 /** The driver broke a ring. The ring stops; the process and its siblings live. */
 export class GuestError extends Error {
   /** The name of the class, as in a stack. */

@@ -84,6 +84,11 @@ export interface Backend {
    */
   readonly resubmits?: boolean;
   /**
+   * Whether INBAND_NOTIFICATIONS is offered. QEMU accepts that wherever it is
+   * offered, and knows none of its messages.
+   */
+  readonly inBand?: boolean;
+  /**
    * Where it is there, `features` has ACCESS_PLATFORM; once that is negotiated
    * the addresses of rings, and those in them, are I/O virtual ones.
    */
@@ -120,6 +125,17 @@ export interface Backend {
   setMtu?(mtu: number): Promise<void>;
   /** SEND_RARP for the MAC address of 6 bytes. Offered likewise. */
   announce?(mac: Uint8Array): Promise<void>;
+  /**
+   * The state of the device that its driver can see, for another back-end.
+   * Every ring is stopped. DEVICE_STATE is offered where this and `loadState`
+   * are there.
+   */
+  saveState?(): Promise<Uint8Array>;
+  /**
+   * Goes on with a state of `saveState`. Rejects, and changes nothing, where it
+   * is another device's, or one that this device can't go on from.
+   */
+  loadState?(state: Uint8Array): Promise<void>;
   /** Virtio reset: every ring is already stopped. */
   reset(): Promise<void>;
   /** The session offers its way to tell the front-end of a config change, or null when it ends. */

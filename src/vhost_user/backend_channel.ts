@@ -10,7 +10,7 @@ import type { Reactor } from "../io/reactor.ts";
 import type { UnixSocket } from "../io/unix_socket.ts";
 import { log } from "../log.ts";
 import { Channel, closeFds, type Message } from "./channel.ts";
-import { u64 } from "./message.ts";
+import { u64, vringState } from "./message.ts";
 import {
   VHOST_USER_BACKEND,
   VHOST_USER_NEED_REPLY_MASK,
@@ -27,6 +27,18 @@ interface Request {
   readonly request: number;
   readonly payload: Uint8Array;
   readonly onAnswer: OnAnswer;
+  /** Where no answer is asked for, being sent is enough. */
+  readonly answeredWhenSent?: boolean;
+}
+
+/** A notice of a ring that was sent, or waits to be. */
+interface Notice {
+  /** VRING_CALL or VRING_ERR. */
+  readonly request: number;
+  /** The vring. */
+  readonly index: number;
+  /** There is something to tell of since. */
+  again: boolean;
 }
 
 /** The socket of SET_BACKEND_REQ_FD. */
@@ -39,6 +51,8 @@ export class BackendChannel implements Disposable {
   readonly #requests: Request[] = [];
   /** Sent, and to be answered. */
   readonly #unanswered: OnAnswer[] = [];
+  /** At most one of a kind for each ring. */
+  #notices: Notice[] = [];
   #closed = false;
 
   /** Takes over `socket`. `replyAck`: whether REPLY_ACK was negotiated. */
@@ -66,9 +80,38 @@ export class BackendChannel implements Disposable {
 
   /** Sends a request; `onAnswer` is called where REPLY_ACK was negotiated. */
   ask(request: number, payload: Uint8Array, onAnswer: OnAnswer): void {
-    if (this.#closed) return;
-    this.#requests.push({ request, payload, onAnswer });
-    if (!this.#sending) void this.#send();
+    this.#ask({ request, payload, onAnswer });
+  }
+
+  /** The notices that the front-end has not answered. */
+  get openNotices(): readonly Readonly<Notice>[] {
+    return this.#notices;
+  }
+
+  /**
+   * VRING_CALL or VRING_ERR, as `request` says. What comes while the front-end
+   * has not answered the last one becomes one notice more: so they are never
+   * more than the front-end takes.
+   */
+  notify(request: number, index: number): void {
+    const open = this.#notices.find((notice) =>
+      notice.request === request && notice.index === index
+    );
+    if (open !== undefined) {
+      open.again = true;
+      return;
+    }
+    const notice = { request, index, again: false };
+    this.#notices.push(notice);
+    this.#ask({
+      request,
+      payload: vringState.encode({ index, num: 0 }),
+      onAnswer: () => {
+        this.#notices = this.#notices.filter((other) => other !== notice);
+        if (notice.again) this.notify(request, index);
+      },
+      answeredWhenSent: true,
+    });
   }
 
   /** Closes the socket. */
@@ -77,14 +120,21 @@ export class BackendChannel implements Disposable {
     this.#channel[Symbol.dispose]();
   }
 
+  #ask(request: Request): void {
+    if (this.#closed) return;
+    this.#requests.push(request);
+    if (!this.#sending) void this.#send();
+  }
+
   async #send(): Promise<void> {
     this.#sending = true;
     try {
       for (let next = this.#next(); next !== null; next = this.#next()) {
-        const { request, payload, onAnswer } = next;
+        const { request, payload, onAnswer, answeredWhenSent } = next;
         const asksBack = (this.#flags & VHOST_USER_NEED_REPLY_MASK) !== 0;
         if (asksBack) this.#unanswered.push(onAnswer);
         await this.#channel.send(request, this.#flags, payload);
+        if (!asksBack && answeredWhenSent) onAnswer(0n);
       }
     } catch (error) {
       this.#lost(error);

@@ -77,10 +77,13 @@ export interface VringSetup
   readonly base?: number;
   /** Where writes of the used ring are logged, a guest address; they aren't by default. */
   readonly log?: number;
-  /** The kick eventfd; polled without. */
-  readonly kick?: BorrowedFd;
-  /** The call eventfd; the driver polls without. */
-  readonly call?: BorrowedFd;
+  /**
+   * The kick eventfd; null: it is polled. Where it is not said, kicks are
+   * messages if INBAND_NOTIFICATIONS was negotiated; else it is polled.
+   */
+  readonly kick?: BorrowedFd | null;
+  /** The call eventfd, likewise; null: the driver polls. */
+  readonly call?: BorrowedFd | null;
   /** The err eventfd. */
   readonly err?: BorrowedFd;
 }
@@ -162,7 +165,12 @@ export async function setVring(
     log: log ?? 0,
   });
   if (setup.err !== undefined) await frontend.setVringErr(index, setup.err);
-  await frontend.setVringCall(index, setup.call ?? null);
-  await frontend.setVringKick(index, setup.kick ?? null);
+  const inBand = frontend.hasProtocolFeature(
+    VHOST_USER_PROTOCOL_F.INBAND_NOTIFICATIONS,
+  );
+  const { call = inBand ? undefined : null } = setup;
+  const { kick = inBand ? undefined : null } = setup;
+  if (call !== undefined) await frontend.setVringCall(index, call);
+  if (kick !== undefined) await frontend.setVringKick(index, kick);
   await frontend.setVringEnable(index, true);
 }

@@ -11,6 +11,7 @@ import type { Message } from "./channel.ts";
 import {
   configHeader,
   decodeMemoryTable,
+  deviceStateTransfer,
   encodeConfig,
   inflightDescription,
   iotlbMessage,
@@ -24,6 +25,7 @@ import {
   vringState,
 } from "./message.ts";
 import {
+  DEVICE_STATE_NOFD_MASK,
   MAX_MEM_SLOTS,
   requestName,
   VHOST_MEMORY_BASELINE_NREGIONS,
@@ -71,6 +73,8 @@ export interface Handler {
   readonly reply: ReplyKind;
   /** Whether its failure is the driver's affair, and no end of the session. */
   readonly lenient: boolean;
+  /** The reply that says no, where an own one can; else a session may end. */
+  readonly refusal?: Uint8Array;
   /** Does it. Takes the descriptors that it keeps out of the message. */
   run(state: SessionState, message: Message): Promise<Reply> | Reply;
 }
@@ -265,6 +269,16 @@ export const HANDLERS: readonly Handler[] = [
     (state) => state.resetDevice(),
     F.RESET_DEVICE,
   ),
+  set(VHOST_USER.VRING_KICK, STATE, 0, (state, { payload }) => {
+    const { index, num } = vringState.decode(payload);
+    if (num !== 0) {
+      throw new ProtocolError(
+        `VRING_KICK of vring ${index} says ${num}, which is reserved: 0 is ` +
+          "wanted",
+      );
+    }
+    return state.vring(index).kick();
+  }, F.INBAND_NOTIFICATIONS),
   get(VHOST_USER.GET_MAX_MEM_SLOTS, NOTHING, () => {
     return u64.encode({ value: BigInt(MAX_MEM_SLOTS) });
   }, F.CONFIGURE_MEM_SLOTS),
@@ -300,6 +314,27 @@ export const HANDLERS: readonly Handler[] = [
   get(VHOST_USER.GET_STATUS, NOTHING, (state) => {
     return u64.encode({ value: BigInt(state.status) });
   }, F.STATUS),
+  {
+    ...get(
+      VHOST_USER.SET_DEVICE_STATE_FD,
+      exactly(deviceStateTransfer.size),
+      async (state, { payload, fds }) => {
+        const wanted = deviceStateTransfer.decode(payload);
+        await state.beginDeviceState(wanted, fds.shift()!);
+        return u64.encode({ value: BigInt(DEVICE_STATE_NOFD_MASK) });
+      },
+      F.DEVICE_STATE,
+      1,
+    ),
+    refusal: u64.encode({ value: BigInt(DEVICE_STATE_NOFD_MASK | 1) }),
+  },
+  {
+    ...get(VHOST_USER.CHECK_DEVICE_STATE, NOTHING, async (state) => {
+      await state.checkDeviceState();
+      return u64.encode({ value: 0n });
+    }, F.DEVICE_STATE),
+    refusal: u64.encode({ value: 1n }),
+  },
 ];
 
 const byRequest = new Map(HANDLERS.map((row) => [row.request, row]));

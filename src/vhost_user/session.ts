@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { ProtocolError, SystemError } from "../errors.ts";
+import { FatalProtocolError, ProtocolError, SystemError } from "../errors.ts";
 import { EPIPE } from "../ffi/abi.ts";
 import { CancelledError, type Reactor } from "../io/reactor.ts";
 import type { UnixSocket } from "../io/unix_socket.ts";
@@ -241,6 +241,14 @@ export class Session {
   ): Promise<void> {
     if (this.#refusals++ < LOGGED_REFUSALS) {
       log.warn(`${requestName(message.request)} refused: ${error.message}`);
+    }
+    if (error instanceof FatalProtocolError) throw error;
+    if (row?.refusal !== undefined) {
+      return await this.#channel.send(
+        message.request,
+        REPLY_FLAGS,
+        row.refusal,
+      );
     }
     if (this.#mustAck(message)) {
       const no = row?.reply === "own" ? REFUSAL : NACK;

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { ProtocolError } from "../errors.ts";
+import { FatalProtocolError, ProtocolError } from "../errors.ts";
 import type { Fd } from "../io/fd.ts";
 import type { Reactor } from "../io/reactor.ts";
 import { UnixSocket } from "../io/unix_socket.ts";
@@ -15,10 +15,13 @@ import { type MemoryChange, MemoryTable } from "../memory/memory_table.ts";
 import type { InflightArea } from "../virtqueue/inflight.ts";
 import type { Backend } from "./backend.ts";
 import { BackendChannel } from "./backend_channel.ts";
+import { DeviceState } from "./device_state.ts";
+import { type Bridge, type NoticeKind, Notices } from "./in_band.ts";
 import { createInflight, InflightRegion } from "./inflight_region.ts";
 import { IotlbSession } from "./iotlb_session.ts";
 import { LogRegion } from "./log_region.ts";
 import type {
+  DeviceStateTransfer,
   InflightDescription,
   IotlbMessage,
   LogDescription,
@@ -70,8 +73,10 @@ export class SessionState implements VringHost {
   #protocolFeatures = 0n;
   #status = 0;
   #backendChannel: BackendChannel | null = null;
+  readonly #notices: Notices;
   #configChanged = false;
   readonly #iotlb: IotlbSession | null;
+  readonly #deviceState: DeviceState;
   #inflight: InflightRegion | null = null;
   #log: LogRegion | null = null;
   #logFd: Fd | null = null;
@@ -80,10 +85,12 @@ export class SessionState implements VringHost {
   constructor(backend: Backend, reactor: Reactor) {
     this.backend = backend;
     this.#reactor = reactor;
+    this.#notices = new Notices(reactor);
     this.vrings = Array.from(
       { length: backend.queueCount },
       (_, index) => new Vring(index, this),
     );
+    this.#deviceState = new DeviceState(backend, reactor);
     const { iotlb } = backend;
     this.#iotlb = iotlb === undefined
       ? null
@@ -105,6 +112,12 @@ export class SessionState implements VringHost {
     }
     if (backend.announce !== undefined) {
       features |= protocolBit(VHOST_USER_PROTOCOL_F.RARP);
+    }
+    if (backend.inBand) {
+      features |= protocolBit(VHOST_USER_PROTOCOL_F.INBAND_NOTIFICATIONS);
+    }
+    if (backend.saveState !== undefined && backend.loadState !== undefined) {
+      features |= protocolBit(VHOST_USER_PROTOCOL_F.DEVICE_STATE);
     }
     if (backend.resubmits) {
       features |= protocolBit(VHOST_USER_PROTOCOL_F.INFLIGHT_SHMFD);
@@ -130,6 +143,13 @@ export class SessionState implements VringHost {
   /** Whether the front-end has shared any memory. */
   get hasMemory(): boolean {
     return this.#memory.layout().regions.length > 0;
+  }
+
+  /** Where what vring `index` says becomes messages, or null. */
+  bridge(kind: NoticeKind, index: number): Bridge | null {
+    return this.hasProtocolFeature(VHOST_USER_PROTOCOL_F.INBAND_NOTIFICATIONS)
+      ? this.#notices.bridge(kind, index)
+      : null;
   }
 
   /** Whether protocol feature number `feature` was negotiated. */
@@ -240,6 +260,7 @@ export class SessionState implements VringHost {
         `The protocol features 0x${unknown.toString(16)} were not offered`,
       );
     }
+    checkInBand(features);
     this.#protocolFeatures = features;
   }
 
@@ -268,6 +289,7 @@ export class SessionState implements VringHost {
       this.hasProtocolFeature(VHOST_USER_PROTOCOL_F.REPLY_ACK),
     );
     if (this.#iotlb !== null) this.#iotlb.channel = this.#backendChannel;
+    this.#notices.channel = this.#backendChannel;
   }
 
   /** IOTLB_MSG: a mapping that comes or goes. */
@@ -303,6 +325,16 @@ export class SessionState implements VringHost {
     await this.#reset(true);
   }
 
+  /** SET_DEVICE_STATE_FD. Takes the descriptor over. */
+  beginDeviceState(wanted: DeviceStateTransfer, fd: Fd): Promise<void> {
+    return this.#deviceState.begin(wanted, fd, this.#isRunning);
+  }
+
+  /** CHECK_DEVICE_STATE. */
+  checkDeviceState(): Promise<void> {
+    return this.#deviceState.check(this.#isRunning);
+  }
+
   /** The device's configuration changed: the front-end is told when it may be. */
   configChanged(): void {
     this.#configChanged = true;
@@ -329,7 +361,9 @@ export class SessionState implements VringHost {
   async close(): Promise<void> {
     this.#backendChannel?.[Symbol.dispose]();
     this.#backendChannel = null;
+    this.#notices.channel = null;
     this.#iotlb?.close();
+    this.#deviceState[Symbol.dispose]();
     try {
       for (const vring of this.vrings) await vring.stop();
       const { generation } = this.#memory.layout();
@@ -378,6 +412,10 @@ export class SessionState implements VringHost {
 
   #withLog(layout: MemoryLayout): MemoryLayout {
     return { ...layout, log: this.#logArea() };
+  }
+
+  get #isRunning(): boolean {
+    return this.vrings.some((vring) => vring.started);
   }
 
   async #reset(forgetBases: boolean): Promise<void> {
@@ -436,6 +474,23 @@ export class SessionState implements VringHost {
       }
     }
   }
+}
+
+/** The features that in-band notifications can't do without. */
+const IN_BAND_NEEDS = protocolBits([
+  VHOST_USER_PROTOCOL_F.BACKEND_REQ,
+  VHOST_USER_PROTOCOL_F.REPLY_ACK,
+]);
+
+/** The specification has the connection closed, whatever was asked for. */
+function checkInBand(features: bigint): void {
+  const inBand = protocolBit(VHOST_USER_PROTOCOL_F.INBAND_NOTIFICATIONS);
+  if ((features & inBand) === 0n) return;
+  if ((features & IN_BAND_NEEDS) === IN_BAND_NEEDS) return;
+  throw new FatalProtocolError(
+    "INBAND_NOTIFICATIONS came without BACKEND_REQ and REPLY_ACK: all three " +
+      "are wanted, or not it",
+  );
 }
 
 function socketOf(fd: Fd): UnixSocket {

@@ -15,16 +15,15 @@ import { log } from "../log.ts";
 import type { InflightArea } from "../virtqueue/inflight.ts";
 import type { Backend } from "./backend.ts";
 import type { VringAddress } from "./message.ts";
-import { checkNotifier } from "./notifier.ts";
-import { VHOST_VRING_F_LOG } from "./protocol.ts";
-import { VIRTIO_F_IN_ORDER } from "./protocol.ts";
+import { VHOST_VRING_F_LOG, VIRTIO_F_IN_ORDER } from "./protocol.ts";
 import { PACKED, type RingKind, ringKind, SPLIT } from "./ring_kind.ts";
+import { type NotifierHost, VringNotifiers } from "./vring_notifiers.ts";
 
 /** A base that nobody has set: the ring starts where its kind does. */
 const NO_BASE = -1;
 
 /** What a vring needs to know of the session it belongs to. */
-export interface VringHost {
+export interface VringHost extends NotifierHost {
   /** Runs the rings. */
   readonly backend: Backend;
   /** The negotiated feature bits, or null before SET_FEATURES. */
@@ -55,9 +54,7 @@ export class Vring {
   #base = NO_BASE;
   /** What GET_VRING_BASE answers: `#base`, but for a reset in between. */
   #stoppedAt = NO_BASE;
-  #kick: Fd | null = null;
-  #call: Fd | null = null;
-  #err: Fd | null = null;
+  readonly #notifiers: VringNotifiers;
   #armed = false;
   #enabled = false;
   #started = false;
@@ -68,6 +65,7 @@ export class Vring {
   constructor(index: number, host: VringHost) {
     this.index = index;
     this.#host = host;
+    this.#notifiers = new VringNotifiers(index, host);
   }
 
   /** Entries, 0 where nobody has said. */
@@ -123,43 +121,32 @@ export class Vring {
 
   /** SET_VRING_KICK: starts the ring; without an eventfd it is polled. Owns `fd`. */
   async setKick(fd: Fd | null): Promise<void> {
-    this.#checkNotifier("kick", fd);
-    await this.stop();
-    this.#disarm();
-    this.#kick = fd;
-    this.#armed = true;
+    this.#notifiers.checkKick(fd);
     try {
-      await this.startIfReady();
+      await this.stop();
     } catch (error) {
-      this.#disarm();
+      fd?.close();
       throw error;
     }
+    await this.#arm(() => this.#notifiers.setKick(fd));
+  }
+
+  /** VRING_KICK: there are requests. Starts the ring where it was stopped. */
+  async kick(): Promise<void> {
+    if (!this.#armed) await this.#arm(() => this.#notifiers.setKickInBand());
+    this.#notifiers.kick();
   }
 
   /** SET_VRING_CALL, at any time. Owns `fd`. */
   async setCall(fd: Fd | null): Promise<void> {
-    this.#checkNotifier("call", fd);
-    if (this.#started) {
-      await closeOnFailure(
-        fd,
-        this.#host.backend.setCall(this.index, numberOf(fd)),
-      );
-    }
-    this.#call?.close();
-    this.#call = fd;
+    const { setCall } = this.#host.backend;
+    await this.#notifiers.setCall(fd, this.#replace(setCall));
   }
 
   /** SET_VRING_ERR, at any time. Owns `fd`. */
   async setErr(fd: Fd | null): Promise<void> {
-    this.#checkNotifier("err", fd);
-    if (this.#started) {
-      await closeOnFailure(
-        fd,
-        this.#host.backend.setErr(this.index, numberOf(fd)),
-      );
-    }
-    this.#err?.close();
-    this.#err = fd;
+    const { setErr } = this.#host.backend;
+    await this.#notifiers.setErr(fd, this.#replace(setErr));
   }
 
   /** SET_VRING_ENABLE, and the default that SET_FEATURES decides. */
@@ -185,8 +172,7 @@ export class Vring {
   async takeBase(): Promise<number> {
     await this.stop();
     this.#disarm();
-    this.#call?.close();
-    this.#call = null;
+    this.#notifiers.forgetCall();
     if (this.#stoppedAt !== NO_BASE) return this.#stoppedAt;
     return ringKind(this.#host.features ?? 0n).start;
   }
@@ -197,6 +183,7 @@ export class Vring {
     this.#base = await this.#host.backend.stopVring(this.index);
     this.#stoppedAt = this.#base;
     this.#started = false;
+    this.#notifiers.flush();
   }
 
   /**
@@ -240,9 +227,9 @@ export class Vring {
       ...areas,
       base,
       features,
-      kickFd: numberOf(this.#kick),
-      callFd: numberOf(this.#call),
-      errFd: numberOf(this.#err),
+      kickFd: this.#notifiers.kickFd,
+      callFd: this.#notifiers.callFd,
+      errFd: this.#notifiers.errFd,
       enabled,
       inflight: this.#host.inflightArea(this.index, this.#size),
       usedLog: usedLogOf(this.#address),
@@ -257,11 +244,8 @@ export class Vring {
 
   /** Closes the descriptors. The ring is stopped. */
   close(): void {
-    this.#disarm();
-    this.#call?.close();
-    this.#call = null;
-    this.#err?.close();
-    this.#err = null;
+    this.#armed = false;
+    this.#notifiers.close();
   }
 
   /**
@@ -335,10 +319,29 @@ export class Vring {
     this.#address = address;
   }
 
+  /** Starts the ring once all is known; `setKick` says how it is kicked. */
+  async #arm(setKick: () => void): Promise<void> {
+    setKick();
+    this.#armed = true;
+    try {
+      await this.startIfReady();
+    } catch (error) {
+      this.#disarm();
+      throw error;
+    }
+  }
+
   #disarm(): void {
     this.#armed = false;
-    this.#kick?.close();
-    this.#kick = null;
+    this.#notifiers.forgetKick();
+  }
+
+  /** How the data plane is told of another call or err, where the ring runs. */
+  #replace(
+    set: (index: number, fd: number) => Promise<void>,
+  ): ((fd: number) => Promise<void>) | null {
+    if (!this.#started) return null;
+    return (fd) => set.call(this.#host.backend, this.index, fd);
   }
 
   #checkAddress(address: VringAddress): void {
@@ -414,27 +417,6 @@ export class Vring {
     }
     this.#checkAlignment(area, guestAddress, alignment);
     return guestAddress;
-  }
-
-  #checkNotifier(name: string, fd: Fd | null): void {
-    const whose = `${name} descriptor of vring ${this.index}`;
-    if (fd !== null) checkNotifier(whose, fd);
-  }
-}
-
-function numberOf(fd: Fd | null): number {
-  return fd === null ? -1 : fd.number;
-}
-
-async function closeOnFailure(
-  fd: Fd | null,
-  done: Promise<void>,
-): Promise<void> {
-  try {
-    await done;
-  } catch (error) {
-    fd?.close();
-    throw error;
   }
 }
 

@@ -231,7 +231,6 @@ stageTest(
       "POSTCOPY_LISTEN",
       "POSTCOPY_END",
       "GPU_SET_SOCKET",
-      "VRING_KICK",
       "GET_SHARED_OBJECT",
       "SET_DEVICE_STATE_FD",
       "CHECK_DEVICE_STATE",

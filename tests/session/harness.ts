@@ -51,6 +51,7 @@ export class FakeBackend implements Backend {
   queueCount = 4;
   queueSizeMax = 1024;
   resubmits = false;
+  inBand = false;
   /** What was called, in words. */
   readonly calls: string[] = [];
   /** The rings that are started. */

@@ -73,6 +73,7 @@ stageTest(
       "GET_INFLIGHT_FD",
       "SET_INFLIGHT_FD",
       "RESET_DEVICE",
+      "VRING_KICK",
       "GET_MAX_MEM_SLOTS",
       "ADD_MEM_REG",
       "REM_MEM_REG",
