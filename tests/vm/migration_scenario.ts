@@ -1,23 +1,50 @@
 /**
- * A guest that is moved from QEMU to QEMU while it writes to its disk and sends
- * over its card, each time to another back-end process for the same file. Pages
- * that a back-end writes and does not log are lost on the way, and fio finds
- * them.
+ * A guest that is moved from QEMU to QEMU while it writes to its disk and talks
+ * to the host over its card, each time to another back-end process: for the same
+ * file, and on another port of the host's bridge. Pages that a back-end writes
+ * and does not log are lost on the way, and fio finds them.
+ *
+ * Its entropy device stays at home: QEMU (10 too) does not move one.
  *
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
 import type { BackEnd } from "./back_end.ts";
+import { Bridge } from "./bridge.ts";
 import { eventually } from "./deadline.ts";
 import { Guest, type GuestOptions } from "./guest.ts";
 import type { BootFiles } from "./initramfs.ts";
+import { bringUp } from "./net_guest.ts";
+import { Stream } from "./net_stream.ts";
+import type { End } from "./net_traffic.ts";
+import { showRingKind } from "./ring_kind.ts";
 import { hashFile, Stage, type Step } from "./scenario.ts";
 import { socketPathOf, startServing } from "./serving.ts";
 
-/** Requests that the disk completes between two moves. */
+/** What the guest completes between two moves: requests, and frames each way. */
 const LIFE_REQUESTS = 200;
+const LIFE_FRAMES = 20;
 const MOVE_TIMEOUT_MS = 60_000;
 const MAC = "52:54:00:00:00:01";
+const HOST = "10.9.8.2";
+const GUEST = "10.9.8.1";
+/** The guest's card is on the one and goes on on the other. */
+const PORTS = ["here", "there"] as const;
+const VIRTIO_NET = 1;
+const VIRTIO_BLOCK = 2;
+
+/** The port that place `index` has. */
+function portOf(index: number): string {
+  return PORTS[index % PORTS.length]!;
+}
+
+/** What all places share. */
+interface Land {
+  stage: Stage;
+  bridge: Bridge;
+  image: string;
+  boot: BootFiles;
+}
 
 /** A QEMU and the process that serves its devices. */
 class Place implements AsyncDisposable {
@@ -31,17 +58,15 @@ class Place implements AsyncDisposable {
 
   /** Number `index`; only the first boots a guest. */
   static async open(
-    stage: Stage,
-    image: string,
-    boot: BootFiles,
+    { stage, bridge, image, boot }: Land,
     index: number,
   ): Promise<Place> {
     const directory = `${stage.directory}/${index}`;
     await Deno.mkdir(directory);
     const backEnd = await startServing(directory, [
       { device: "block", name: "disk", "blk-file": image, "num-queues": 2 },
-      { device: "net", name: "card", backend: "loopback" },
-    ]);
+      { device: "net", name: "card", ifname: portOf(index), mac: MAC },
+    ], bridge.namespace.command([]));
     const options: GuestOptions = {
       boot,
       disks: [{ socketPath: socketPathOf(directory, "disk"), queueCount: 2 }],
@@ -93,14 +118,9 @@ class Place implements AsyncDisposable {
   }
 }
 
-/** Leaves fio checking what it writes, and frames going round. */
-async function startWork(guest: Guest): Promise<void> {
+/** Leaves fio checking what it writes. */
+async function startChecking(guest: Guest): Promise<void> {
   await guest.output(`
-    set -e
-    ip link set eth0 up
-    ip addr add 10.9.8.1/24 dev eth0
-    ip neigh add 10.9.8.2 lladdr 52:54:00:00:00:02 dev eth0
-    ping -i 1 -s 1400 10.9.8.2 >/dev/null 2>&1 &
     fio --output=/tmp/fio.txt --filename=/dev/vda --direct=1 --rw=randrw \\
       --verify=crc32c --verify_fatal=1 --verify_backlog=128 \\
       --ioengine=libaio --iodepth=32 --time_based --runtime=3600 --size=32M \\
@@ -111,29 +131,31 @@ async function startWork(guest: Guest): Promise<void> {
   `);
 }
 
-/** What the guest has done: requests of the disk, frames of the card. */
-async function progress(guest: Guest): Promise<[number, number]> {
+/** What the guest has done: requests of the disk, frames in and out. */
+async function progress(guest: Guest): Promise<number[]> {
   const text = await guest.output(`
     awk '{ print $1 + $5 }' /sys/block/vda/stat
-    cat /sys/class/net/eth0/statistics/rx_packets
+    cat /sys/class/net/card/statistics/rx_packets
+    cat /sys/class/net/card/statistics/tx_packets
   `);
-  const [requests, frames] = text.split("\n").map(Number);
-  return [requests!, frames!];
+  return text.split("\n").map(Number);
 }
 
-/** Resolves once the guest has completed more of both. */
+/** Resolves once the guest has completed more of all. */
 async function moreIsDone(guest: Guest): Promise<void> {
-  const [requests, frames] = await progress(guest);
-  let now: [number, number] = [0, 0];
+  const before = await progress(guest);
+  let done: number[] = [];
   await eventually(
     async () => {
-      now = await progress(guest);
-      return now[0] > requests + LIFE_REQUESTS && now[1] > frames;
+      const now = await progress(guest);
+      done = now.map((count, index) => count - before[index]!);
+      return done[0]! > LIFE_REQUESTS && done[1]! > LIFE_FRAMES &&
+        done[2]! > LIFE_FRAMES;
     },
-    60_000,
+    MOVE_TIMEOUT_MS,
     async () =>
-      `The guest stands still: ${now[0] - requests} requests, ` +
-      `${now[1] - frames} frames\n` +
+      `The guest stands still: ${done[0]} requests, ${done[1]} frames in, ` +
+      `${done[2]} out\n` +
       await guest.output("cat /tmp/fio.err /tmp/fio.txt; dmesg | tail"),
   );
 }
@@ -152,6 +174,81 @@ async function finish(guest: Guest): Promise<string> {
   return "no difference, no error";
 }
 
+/** A guest that is somewhere. Disposing ends it there. */
+class Traveller implements AsyncDisposable {
+  readonly #land: Land;
+  #place: Place;
+  #index = 0;
+
+  private constructor(land: Land, place: Place) {
+    this.#land = land;
+    this.#place = place;
+  }
+
+  static async start(land: Land): Promise<Traveller> {
+    return new Traveller(land, await Place.open(land, 0));
+  }
+
+  /** It, where it is now. */
+  get guest(): Guest {
+    return this.#place.guest;
+  }
+
+  /** Its end of the link, wherever it is. */
+  get end(): End {
+    const shell: End["shell"] = {
+      output: (script, options) => this.guest.output(script, options),
+    };
+    return { shell, address: GUEST, directory: "/tmp" };
+  }
+
+  /** Moves it on; resolves once the bridge knows and work goes on. */
+  async move(): Promise<string> {
+    const { bridge, stage } = this.#land;
+    await bridge.leads(MAC, portOf(this.#index));
+    const announcements = bridge.announcements(MAC);
+    const index = ++this.#index;
+    const target = await Place.open(this.#land, index);
+    try {
+      const downtime = await this.#place.moveTo(target, stage, index);
+      await bridge.announced(MAC, announcements);
+      await bridge.leads(MAC, portOf(index));
+      await this.#place[Symbol.asyncDispose]();
+      this.#place = target;
+      await moreIsDone(target.guest);
+      return downtime;
+    } catch (error) {
+      if (this.#place !== target) await target[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#place[Symbol.asyncDispose]();
+  }
+}
+
+async function showWork(
+  step: Step,
+  traveller: Traveller,
+  { boot, bridge, stage }: Land,
+): Promise<Stream[]> {
+  const { guest, end } = traveller;
+  const streams: Stream[] = [];
+  await showRingKind(step, guest, boot, VIRTIO_NET);
+  await showRingKind(step, guest, boot, VIRTIO_BLOCK);
+  await step("a guest works on its disk and its card", async () => {
+    await bringUp(guest, MAC, "card", GUEST);
+    await startChecking(guest);
+    const host = bridge.end(stage.directory);
+    streams.push(await Stream.start(end, host));
+    streams.push(await Stream.start(host, end));
+    await moreIsDone(guest);
+    return "TCP to the host and from it, fio on the disk";
+  });
+  return streams;
+}
+
 /** Shows that `moves` moves in a row leave the guest and its disk whole. */
 export async function migrationScenario(
   step: Step,
@@ -159,40 +256,28 @@ export async function migrationScenario(
   moves: number,
 ): Promise<void> {
   await using stage = await Stage.set();
-  const image = await stage.image("disk");
-  let place = await Place.open(stage, image, boot, 0);
-  try {
-    await step("a guest works on its disk and its card", async () => {
-      await startWork(place.guest);
-      await moreIsDone(place.guest);
-      return "so it does";
-    });
-    for (let index = 1; index <= moves; index++) {
-      await step(`it is moved, and goes on: ${index}`, async () => {
-        const target = await Place.open(stage, image, boot, index);
-        try {
-          const downtime = await place.moveTo(target, stage, index);
-          await place[Symbol.asyncDispose]();
-          place = target;
-          await moreIsDone(place.guest);
-          return downtime;
-        } catch (error) {
-          if (place !== target) await target[Symbol.asyncDispose]();
-          throw error;
-        }
-      });
-    }
-    await step("fio found no difference, the kernel no error", async () => {
-      return await finish(place.guest);
-    });
-    await step("the disk is the host's file", async () => {
-      const hash = await place.guest.output(
-        "dd if=/dev/vda bs=1M iflag=direct 2>/dev/null | sha256sum",
-      );
-      assertEquals(hash.split(" ")[0], await hashFile(image));
-      return hash.split(" ")[0]!;
-    });
-  } finally {
-    await place[Symbol.asyncDispose]();
+  await using bridge = new Bridge(HOST);
+  for (const port of PORTS) bridge.addPort(port);
+  await bridge.watch();
+  const land = { stage, bridge, image: await stage.image("disk"), boot };
+  await using traveller = await Traveller.start(land);
+  const streams = await showWork(step, traveller, land);
+  for (let index = 1; index <= moves; index++) {
+    await step(`it is moved, and goes on: ${index}`, () => traveller.move());
   }
+  await step("each byte to the host and from it arrived once", async () => {
+    const sizes: number[] = [];
+    for (const stream of streams) sizes.push(await stream.end());
+    return `${sizes.join(" and ")} bytes, one TCP connection each`;
+  });
+  await step("fio found no difference, the kernel no error", async () => {
+    return await finish(traveller.guest);
+  });
+  await step("the disk is the host's file", async () => {
+    const hash = await traveller.guest.output(
+      "dd if=/dev/vda bs=1M iflag=direct 2>/dev/null | sha256sum",
+    );
+    assertEquals(hash.split(" ")[0], await hashFile(land.image));
+    return hash.split(" ")[0]!;
+  });
 }

@@ -25,12 +25,12 @@ const MEBIBYTE = 1 << 20;
 let lastPort = 5000;
 
 /** A port that nothing here has used before: old connections linger. */
-function freshPort(): number {
+export function freshPort(): number {
   return ++lastPort;
 }
 
-/** Waits until something listens on `port`. */
-function untilListening(port: number): string {
+/** A script that waits until something listens on `port`. */
+export function untilListening(port: number): string {
   const hex = port.toString(16).toUpperCase().padStart(4, "0");
   return `
     for turn in $(seq 200); do
