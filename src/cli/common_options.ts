@@ -57,6 +57,11 @@ export const COMMON_OPTIONS = {
     describe: "Offer to give requests back in their order, for drivers that " +
       "are faster then (DPDK); a slow request holds back those after it",
   },
+  "in-band": {
+    type: "boolean",
+    describe: "Offer kicks and calls as messages, for simulations (User Mode " +
+      "Linux); not for QEMU, which accepts them unread",
+  },
   "control-path": {
     type: "string",
     placeholder: "PATH",
@@ -89,6 +94,7 @@ export const SERVER_OPTIONS = {
   "iommu": COMMON_OPTIONS["iommu"],
   "packed": COMMON_OPTIONS["packed"],
   "in-order": COMMON_OPTIONS["in-order"],
+  "in-band": COMMON_OPTIONS["in-band"],
 } as const satisfies OptionSpecs;
 
 /** The values of the options of one server. */

@@ -70,6 +70,7 @@ Deno.test("a file says which devices there are, and how they are served", () => 
       "iommu": false,
       "packed": "on",
       "in-order": false,
+      "in-band": false,
       "connect": false,
     },
     {
@@ -80,6 +81,7 @@ Deno.test("a file says which devices there are, and how they are served", () => 
       "iommu": false,
       "packed": "on",
       "in-order": false,
+      "in-band": false,
       "connect": false,
     },
     {
@@ -90,6 +92,7 @@ Deno.test("a file says which devices there are, and how they are served", () => 
       "iommu": false,
       "packed": "on",
       "in-order": false,
+      "in-band": false,
       "connect": false,
     },
   ]);

@@ -118,6 +118,7 @@ Deno.test("a device is served with all its options typed", async () => {
       "iommu": false,
       "packed": "on",
       "in-order": false,
+      "in-band": false,
       "control-path": undefined,
       "connect": false,
       "log-level": "info",
@@ -146,6 +147,7 @@ Deno.test("the common options are typed too", async () => {
       "iommu": false,
       "packed": "on",
       "in-order": false,
+      "in-band": false,
       "control-path": undefined,
       "connect": false,
       "log-level": "debug",
@@ -209,6 +211,7 @@ Deno.test("several devices are served as a file says", async () => {
     "iommu": false,
     "packed": "on",
     "in-order": false,
+    "in-band": false,
     "connect": false,
   };
   assertEquals(served, [

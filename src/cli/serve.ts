@@ -163,6 +163,7 @@ function serveOptions(values: ServerValues): ServeOptions {
     iommu: values.iommu,
     packed: values.packed === "on",
     inOrder: values["in-order"],
+    inBand: values["in-band"],
     connect: values.connect,
   };
   if (values.fd !== undefined) options.fd = values.fd;

@@ -30,6 +30,8 @@ export interface OfferedFeatures {
   packed?: boolean;
   /** Requests in their order; not where not said. */
   inOrder?: boolean;
+  /** Kicks and calls as messages; not where not said. */
+  inBand?: boolean;
 }
 
 /** Joins one open device with the carrier of its data plane. */
@@ -38,6 +40,7 @@ export class DeviceBackend implements Backend {
   readonly queueCount: number;
   readonly queueSizeMax: number;
   readonly resubmits: boolean;
+  readonly inBand: boolean;
   readonly iotlb?: IotlbBackend;
   readonly setMtu?: (mtu: number) => Promise<void>;
   readonly announce?: (mac: Uint8Array) => Promise<void>;
@@ -59,6 +62,7 @@ export class DeviceBackend implements Backend {
     this.queueCount = device.queueCount;
     this.queueSizeMax = device.queueSizeMax;
     this.resubmits = device.resubmits ?? false;
+    this.inBand = offered.inBand ?? false;
     // The protocol offers what is there.
     if (device.setMtu) this.setMtu = (mtu) => device.setMtu!(mtu);
     if (device.announce) this.announce = (mac) => device.announce!(mac);

@@ -40,6 +40,8 @@ export interface ServeOptions extends FrontEndOptions {
   packed?: boolean;
   /** Whether IN_ORDER is offered; false where not said. */
   inOrder?: boolean;
+  /** Whether INBAND_NOTIFICATIONS is offered; false where not said. */
+  inBand?: boolean;
 }
 
 /** What a server tells of itself. */

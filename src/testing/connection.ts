@@ -5,6 +5,7 @@
  */
 import { ProtocolError } from "../errors.ts";
 import { EventFd } from "../io/event_fd.ts";
+import { log } from "../log.ts";
 import { Reactor } from "../io/reactor.ts";
 import {
   Frontend,
@@ -20,6 +21,7 @@ import { openRing, type RingDriver } from "./ring_driver.ts";
 import { SplitDriver } from "./split_driver.ts";
 
 const INFLIGHT = VHOST_USER_PROTOCOL_F.INFLIGHT_SHMFD;
+const IN_BAND = VHOST_USER_PROTOCOL_F.INBAND_NOTIFICATIONS;
 
 /** How long a back-end may take to come back. */
 const RECONNECT_MS = 10_000;
@@ -41,6 +43,11 @@ export interface ConnectionOptions extends NegotiateOptions {
    * outlives it: see {@linkcode Connection.reconnect}.
    */
   inflight?: boolean;
+  /**
+   * Kicks, calls and errors are messages where the back-end offers that; the
+   * eventfds of the rings stay between the driver and this.
+   */
+  inBand?: boolean;
 }
 
 /** How a connection is taken up again. */
@@ -119,6 +126,7 @@ export class ConnectionRing implements Disposable {
   /** Closes the eventfds. */
   [Symbol.dispose](): void {
     Reactor.main.cancel(this.callFd.fd.number);
+    Reactor.main.cancel(this.kickFd.fd.number);
     for (const eventFd of [this.kickFd, this.callFd, this.errFd]) {
       eventFd[Symbol.dispose]();
     }
@@ -219,6 +227,9 @@ export class Connection implements Disposable {
         options,
       );
       await connection.#setUp((ring) => ring.config().nextAvail);
+      if (connection.#inBand) {
+        for (const ring of rings) void connection.#passKicksOn(ring);
+      }
       return connection;
     } catch (error) {
       for (const ring of rings) ring[Symbol.dispose]();
@@ -242,9 +253,9 @@ export class Connection implements Disposable {
       descriptor: this.#userAddress(ring.descriptorArea),
       available: this.#userAddress(ring.driverArea),
       used: this.#userAddress(ring.deviceArea),
-      kick: kickFd.fd,
-      call: callFd.fd,
-      err: errFd.fd,
+      ...this.#inBand
+        ? {}
+        : { kick: kickFd.fd, call: callFd.fd, err: errFd.fd },
     });
     this.#stopped.delete(index);
   }
@@ -300,7 +311,7 @@ export class Connection implements Disposable {
   /** Shares the memory and starts the rings, after the negotiation. */
   async #setUp(baseOf: (ring: RingDriver) => number): Promise<void> {
     const { frontend, memory, rings } = this;
-    const { handlers, inflight = false } = this.#options;
+    const { inflight = false } = this.#options;
     await frontend.shareMemory(
       memory.regions.map((region) => ({ ...region, fd: region.fd! })),
     );
@@ -311,9 +322,49 @@ export class Connection implements Disposable {
         await frontend.inflight.setFd(this.#inflight);
       }
     }
+    const handlers = this.#handlers();
     if (handlers !== undefined) await frontend.listenToBackend(handlers);
     for (const { index, ring } of rings) {
       if (!this.#stopped.has(index)) await this.start(index, baseOf(ring));
+    }
+  }
+
+  get #inBand(): boolean {
+    return this.#frontend.hasProtocolFeature(IN_BAND);
+  }
+
+  /** What the back-end may ask for: in-band also what it says of the rings. */
+  #handlers(): BackendHandlers | undefined {
+    const { handlers } = this.#options;
+    if (!this.#inBand) return handlers;
+    return {
+      ...handlers,
+      vringCall: (index) => this.#ring(index).callFd.signal(),
+      vringErr: (index) => this.#ring(index).errFd.signal(),
+    };
+  }
+
+  #ring(index: number): ConnectionRing {
+    const ring = this.rings[index];
+    if (ring === undefined) throw new RangeError(`There is no ring ${index}`);
+    return ring;
+  }
+
+  /** The driver's kicks as messages, until the connection is closed. */
+  async #passKicksOn({ index, kickFd }: ConnectionRing): Promise<void> {
+    for (;;) {
+      try {
+        await Reactor.main.readable(kickFd.fd.number);
+      } catch {
+        return;
+      }
+      if (!kickFd.clear()) continue;
+      try {
+        await this.#frontend.vringKick(index);
+      } catch (error) {
+        // Whoever waits for an answer finds that there is none.
+        log.debug(`The kick of ring ${index} did not arrive: ${error}`);
+      }
     }
   }
 
@@ -340,10 +391,12 @@ export class Connection implements Disposable {
   }
 }
 
-function wantedBy({ inflight = false }: ConnectionOptions): bigint {
-  if (!inflight) return WANTED_PROTOCOL_FEATURES;
-  const bit = protocolBit(INFLIGHT);
-  return WANTED_PROTOCOL_FEATURES | bit;
+function wantedBy(options: ConnectionOptions): bigint {
+  const { inflight = false, inBand = false } = options;
+  let wanted = WANTED_PROTOCOL_FEATURES;
+  if (inflight) wanted |= protocolBit(INFLIGHT);
+  if (inBand) wanted |= protocolBit(IN_BAND);
+  return wanted;
 }
 
 /**
