@@ -117,7 +117,7 @@ export class Frontend implements Disposable {
     const link = new FrontendLink(socket, reactor);
     this.#link = link;
     this.#reactor = reactor;
-    this.migration = new MigrationRequests(link);
+    this.migration = new MigrationRequests(link, reactor);
     this.inflight = new InflightRequests(link);
     this.iotlb = new IotlbRequests(link);
     this.network = new NetworkRequests(link);

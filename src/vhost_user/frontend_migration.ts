@@ -4,12 +4,24 @@
  *
  * @module
  */
+import { SystemError } from "../errors.ts";
+import { EPIPE } from "../ffi/abi.ts";
+import { ByteStream } from "../io/byte_stream.ts";
 import type { Fd } from "../io/fd.ts";
+import { CancelledError, type Reactor } from "../io/reactor.ts";
 import { closeFds } from "./channel.ts";
-import { NackError } from "./frontend_errors.ts";
+import { NackError, RequestTimeoutError } from "./frontend_errors.ts";
 import type { BorrowedFd, FrontendLink } from "./frontend_link.ts";
 import { deviceStateTransfer, logDescription, u64 } from "./message.ts";
-import { VHOST_USER, VHOST_USER_PROTOCOL_F } from "./protocol.ts";
+import {
+  DEVICE_STATE_DIRECTION,
+  DEVICE_STATE_ERROR_MASK,
+  DEVICE_STATE_NOFD_MASK,
+  DEVICE_STATE_PHASE_STOPPED,
+  MAX_DEVICE_STATE_SIZE,
+  VHOST_USER,
+  VHOST_USER_PROTOCOL_F,
+} from "./protocol.ts";
 
 /** Where the log of dirty pages is: a bit for each page of 4096 bytes. */
 export interface DirtyLogArea {
@@ -24,13 +36,12 @@ export interface DirtyLogArea {
 /** Which way a device state goes: out of the back-end, or into it. */
 export type DeviceStateDirection = "save" | "load";
 
-const DIRECTIONS: Record<DeviceStateDirection, number> = { save: 0, load: 1 };
-/** The only phase that there is: all rings are stopped. */
-const PHASE_STOPPED = 0;
-/** Of the answer to SET_DEVICE_STATE_FD: bits 0 to 7 are an error. */
-const ERROR_MASK = 0xffn;
-/** Of the same: no descriptor comes along, the front-end's is used. */
-const NO_FD = 0x100n;
+const DIRECTIONS: Record<DeviceStateDirection, number> = {
+  save: DEVICE_STATE_DIRECTION.SAVE,
+  load: DEVICE_STATE_DIRECTION.LOAD,
+};
+const ERROR_MASK = BigInt(DEVICE_STATE_ERROR_MASK);
+const NO_FD = BigInt(DEVICE_STATE_NOFD_MASK);
 
 /**
  * Requests for live migration.
@@ -54,10 +65,12 @@ const NO_FD = 0x100n;
  */
 export class MigrationRequests {
   readonly #link: FrontendLink;
+  readonly #reactor: Reactor;
 
-  /** Over `link`. */
-  constructor(link: FrontendLink) {
+  /** Over `link`; waits for pipes by `reactor`. */
+  constructor(link: FrontendLink, reactor: Reactor) {
     this.#link = link;
+    this.#reactor = reactor;
   }
 
   /**
@@ -87,6 +100,36 @@ export class MigrationRequests {
   }
 
   /**
+   * The state of the device, once all rings are stopped: SET_DEVICE_STATE_FD
+   * with a pipe that is read to its end, then CHECK_DEVICE_STATE. Needs
+   * DEVICE_STATE.
+   */
+  async saveDeviceState(): Promise<Uint8Array> {
+    const { reading, writing } = ByteStream.pipe();
+    const state = await this.#transfer("save", reading, writing, (stream) => {
+      return stream.readAll(MAX_DEVICE_STATE_SIZE);
+    });
+    await this.checkDeviceState();
+    return state;
+  }
+
+  /** Likewise, into a device that is to go on where another one was. */
+  async loadDeviceState(state: Uint8Array): Promise<void> {
+    const { reading, writing } = ByteStream.pipe();
+    const bytes = new Uint8Array(state);
+    await this.#transfer("load", writing, reading, async (stream) => {
+      try {
+        await stream.writeAll(bytes);
+      } catch (error) {
+        // It reads no further: the check says why.
+        if (!(error instanceof SystemError)) throw error;
+        if (error.errno !== EPIPE) throw error;
+      }
+    });
+    await this.checkDeviceState();
+  }
+
+  /**
    * SET_DEVICE_STATE_FD: the back-end writes its state to the pipe or socket
    * `fd`, or reads it from there, until the end of the stream; all rings are
    * stopped. The descriptor that it would rather use, which then is the
@@ -99,7 +142,7 @@ export class MigrationRequests {
     const request = VHOST_USER.SET_DEVICE_STATE_FD;
     const payload = deviceStateTransfer.encode({
       direction: DIRECTIONS[direction],
-      phase: PHASE_STOPPED,
+      phase: DEVICE_STATE_PHASE_STOPPED,
     });
     const reply = await this.#link.requestMessage(request, payload, [fd]);
     try {
@@ -122,5 +165,39 @@ export class MigrationRequests {
     const request = VHOST_USER.CHECK_DEVICE_STATE;
     const value = await this.#link.getU64(request);
     if (value !== 0n) throw new NackError(request, value);
+  }
+
+  /** Does `work` on our end of the channel, in time, and closes it. */
+  async #transfer<T>(
+    direction: DeviceStateDirection,
+    ours: Fd,
+    theirs: Fd,
+    work: (stream: ByteStream) => Promise<T>,
+  ): Promise<T> {
+    using own = ours;
+    using stream = await this.#openChannel(direction, own, theirs);
+    const { timeoutMs } = this.#link;
+    if (timeoutMs === Infinity) return await work(stream);
+    const timer = setTimeout(() => stream[Symbol.dispose](), timeoutMs);
+    try {
+      return await work(stream);
+    } catch (error) {
+      if (!(error instanceof CancelledError)) throw error;
+      const request = VHOST_USER.SET_DEVICE_STATE_FD;
+      throw new RequestTimeoutError(request, timeoutMs);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #openChannel(
+    direction: DeviceStateDirection,
+    ours: Fd,
+    theirs: Fd,
+  ): Promise<ByteStream> {
+    using fd = theirs;
+    const better = await this.setDeviceStateFd(direction, fd);
+    if (better !== null) ours.close();
+    return new ByteStream(better ?? ours, this.#reactor);
   }
 }

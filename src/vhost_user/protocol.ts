@@ -29,6 +29,16 @@ export const VHOST_MEMORY_BASELINE_NREGIONS = 8;
 export const MAX_MEM_SLOTS = 509;
 /** Bytes of the config space that one message can carry. */
 export const VHOST_USER_MAX_CONFIG_SIZE = 256;
+/** Bytes that the state of a device may have on its way into a back-end. */
+export const MAX_DEVICE_STATE_SIZE: number = 16 << 20;
+/** Which way the state of a device goes, in SET_DEVICE_STATE_FD. */
+export const DEVICE_STATE_DIRECTION = { SAVE: 0, LOAD: 1 } as const;
+/** The only phase of a migration that there is: all rings are stopped. */
+export const DEVICE_STATE_PHASE_STOPPED = 0;
+/** Bits 0 to 7 of the answer to SET_DEVICE_STATE_FD: an error. */
+export const DEVICE_STATE_ERROR_MASK = 0xff;
+/** Bit 8 of the same: no descriptor comes along, the front-end's is used. */
+export const DEVICE_STATE_NOFD_MASK = 0x100;
 /** No payload of the protocol is larger; what claims to be ends the session. */
 export const MAX_PAYLOAD_SIZE = 4096;
 
