@@ -210,7 +210,7 @@ stageTest(
 );
 
 stageTest(
-  "[C57] [C61] [H19] requests that are not served are refused",
+  "[C61] requests that are not served are refused",
   async (stage) => {
     const { frontend } = stage;
     await frontend.negotiate();
@@ -232,8 +232,6 @@ stageTest(
       "POSTCOPY_END",
       "GPU_SET_SOCKET",
       "GET_SHARED_OBJECT",
-      "SET_DEVICE_STATE_FD",
-      "CHECK_DEVICE_STATE",
       "GET_SHMEM_CONFIG",
       "GET_VRING_BASE_SKIP_DRAIN",
     ]);

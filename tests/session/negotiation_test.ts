@@ -79,6 +79,8 @@ stageTest(
       "REM_MEM_REG",
       "SET_STATUS",
       "GET_STATUS",
+      "SET_DEVICE_STATE_FD",
+      "CHECK_DEVICE_STATE",
     ]);
     for (const { request, size } of gated) {
       await stage.refused(frontend.command(request, new Uint8Array(size.min)));
