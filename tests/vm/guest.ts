@@ -18,6 +18,8 @@ export interface GuestDisk {
   queueSize?: number;
   /** How often QEMU looks for a new back-end when this one is gone; else never. */
   reconnectSeconds?: number;
+  /** Whether it has packed rings; as `boot` says unless given. */
+  packed?: boolean;
 }
 
 /** A network card of a guest: one vhost-user netdev and its virtio-net device. */
@@ -105,7 +107,7 @@ function qemuArguments(
   if (options.incomingPath !== undefined) {
     args.push("-incoming", `unix:${options.incomingPath}`);
   }
-  const packed = options.boot.packed ? ",packed=on" : "";
+  const packed = ringKind(options.boot.packed);
   if (options.iommu) {
     args.push("-device", "intel-iommu,caching-mode=on,device-iotlb=on");
   }
@@ -118,7 +120,8 @@ function qemuArguments(
       "-device",
       `vhost-user-blk-pci,id=disk${index},chardev=disk${index},num-queues=${
         disk.queueCount ?? 4
-      },queue-size=${disk.queueSize ?? 128}${packed}${port}`,
+      },queue-size=${disk.queueSize ?? 128}` +
+        ringKind(disk.packed ?? options.boot.packed) + port,
     );
   });
   options.cards?.forEach((card, index) => {
@@ -133,6 +136,11 @@ function qemuArguments(
     );
   });
   return args;
+}
+
+/** What a device says to have packed rings. */
+function ringKind(isPacked = false): string {
+  return isPacked ? ",packed=on" : "";
 }
 
 /**

@@ -9,7 +9,7 @@ import type { BootFiles } from "./initramfs.ts";
 import type { Step } from "./scenario.ts";
 
 /** VIRTIO_F_RING_PACKED, which is a character of the file. */
-const RING_PACKED = 34;
+export const RING_PACKED = 34;
 
 /**
  * Shows that all devices of virtio number `type` have the rings that were asked

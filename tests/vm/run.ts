@@ -2,11 +2,13 @@
  * `deno task vm`: boots real guests on devices we serve and prints what they
  * see.
  *
- *     deno task vm [--back-end=ringside|qemu-storage-daemon] [--only=TEXT]
+ *     deno task vm [--list] [--only=TEXT] [--seconds=N] [--file-mib=N]
+ *                  [--moves=N] [--back-end=ringside|qemu-storage-daemon]
  *
- * fio runs 60 s in each variant, or `RINGSIDE_FIO_SECONDS`; the large file that
- * is sent each way has 1024 MiB, or `RINGSIDE_FILE_MIB`. The peer serves disks
- * only.
+ * `--list` names the scenarios, `--only` runs those that have the text in their
+ * names. fio runs 60 s in each, back-ends are killed for twice as long; the
+ * large file that is sent each way has 1024 MiB; a guest is moved 20 times. The
+ * peer serves disks only.
  *
  * @module
  */
@@ -14,6 +16,7 @@ import { canMakeNetns } from "../support/netns.ts";
 import { type BackEndKind, ringside } from "./back_end.ts";
 import { netScenarios, rngScenarios } from "./card_scenarios.ts";
 import { findKernel, prepareBoot } from "./initramfs.ts";
+import { migrationScenario } from "./migration_scenario.ts";
 import { backEndKind, missingTools, type Step } from "./scenario.ts";
 import { scenariosOf } from "./scenarios.ts";
 import { missingCardTools } from "./serving.ts";
@@ -24,6 +27,14 @@ function option(name: string, otherwise: string): string {
   const prefix = `--${name}=`;
   const found = Deno.args.find((arg) => arg.startsWith(prefix));
   return found?.slice(prefix.length) ?? otherwise;
+}
+
+/** The number of an option; of the environment, where a test has it from. */
+function count(name: string, variable: string, otherwise: number): number {
+  const text = option(name, Deno.env.get(variable) ?? String(otherwise));
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value > 0) return value;
+  throw new Error(`--${name} is ${text}, wanted a whole number above 0`);
 }
 
 /**
@@ -47,39 +58,51 @@ interface Show {
   run(step: Step): Promise<void>;
 }
 
-/** What there is to show of disks whose name has `only`. */
-async function diskShows(kind: BackEndKind, only: string): Promise<Show[]> {
-  const found = scenariosOf(kind, { thorough: true })
-    .filter(({ name }) => name.includes(only));
-  if (found.length === 0) return [];
-  want(missingTools());
-  const setup = {
-    kind,
-    boot: await prepareBoot("disk"),
-    fioSeconds: Number(Deno.env.get("RINGSIDE_FIO_SECONDS") ?? 60),
-  };
-  return found.map(({ name, run }) => ({
+/** What there is to show of disks. */
+function diskShows(kind: BackEndKind): Show[] {
+  const fioSeconds = count("seconds", "RINGSIDE_FIO_SECONDS", 60);
+  return scenariosOf(kind, { thorough: true }).map(({ name, run }) => ({
     name,
-    run: (step) => run(step, setup),
+    run: async (step) => {
+      want(missingTools());
+      await run(step, { kind, boot: await prepareBoot("disk"), fioSeconds });
+    },
+  }));
+}
+
+/** What there is to show of guests that are moved. */
+function moveShows(): Show[] {
+  const moves = count("moves", "RINGSIDE_MOVES", 20);
+  return [false, true].map((packed) => ({
+    name: `A guest that is moved, ${packed ? "packed" : "split"} rings`,
+    run: async (step) => {
+      want([...missingTools(), ...missingCardTools()]);
+      canMakeNetns();
+      const boot = { ...await prepareBoot("both"), packed };
+      await migrationScenario(step, boot, moves);
+    },
   }));
 }
 
 /** What there is to show of network cards and entropy devices. */
-async function cardShows(only: string): Promise<Show[]> {
-  const found = [...rngScenarios, ...netScenarios]
-    .filter(({ name }) => name.includes(only));
-  if (found.length === 0) return [];
-  want(missingCardTools());
-  canMakeNetns();
-  const setup = {
-    boot: await prepareBoot("card"),
-    fileMebibytes: Number(Deno.env.get("RINGSIDE_FILE_MIB") ?? 1024),
-    thorough: true,
-  };
-  return found.map(({ name, run }) => ({
+function cardShows(): Show[] {
+  const fileMebibytes = count("file-mib", "RINGSIDE_FILE_MIB", 1024);
+  return [...rngScenarios, ...netScenarios].map(({ name, run }) => ({
     name,
-    run: (step) => run(step, setup),
+    run: async (step) => {
+      want(missingCardTools());
+      canMakeNetns();
+      const boot = await prepareBoot("card");
+      await run(step, { boot, fileMebibytes, thorough: true });
+    },
   }));
+}
+
+/** All there is to show of `kind`. */
+function allShows(kind: BackEndKind): Show[] {
+  // The peer has disks only, and can't be moved from.
+  const others = kind === ringside ? [...moveShows(), ...cardShows()] : [];
+  return [...diskShows(kind), ...others];
 }
 
 function want(missing: readonly string[]): void {
@@ -90,16 +113,19 @@ function want(missing: readonly string[]): void {
 }
 
 async function main(): Promise<number> {
-  const kind = backEndKind(option("back-end", "ringside"));
-  const only = option("only", "");
-  const shows: Show[] = [];
+  let kind: BackEndKind;
+  let shows: Show[];
   try {
-    shows.push(...await diskShows(kind, only));
-    // The peer has no others.
-    if (kind === ringside) shows.push(...await cardShows(only));
+    kind = backEndKind(option("back-end", "ringside"));
+    const only = option("only", "");
+    shows = allShows(kind).filter(({ name }) => name.includes(only));
   } catch (error) {
     console.error((error as Error).message);
     return 1;
+  }
+  if (Deno.args.includes("--list")) {
+    for (const { name } of shows) console.log(name);
+    return 0;
   }
   console.log(`Guest kernel ${findKernel()?.release}, ${kind.name} serves`);
   let shown = 0;

@@ -55,6 +55,11 @@ export function describeVariant({ ioEngine, dataPlane }: Variant): string {
     .join(", ") || "as it comes";
 }
 
+/** What the guest calls disk number `index`. */
+export function diskName(index: number): string {
+  return `vd${"abcdefgh"[index]}`;
+}
+
 /** The back-end named on the command line or in the environment. */
 export function backEndKind(name: string): BackEndKind {
   const found = [ringside, qemuStorageDaemon].find((kind) =>

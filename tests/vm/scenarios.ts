@@ -31,6 +31,33 @@ function isBusiest({ ioEngine, dataPlane }: Variant): boolean {
   return ioEngine === "io_uring" && dataPlane === "worker";
 }
 
+/** Groups of variants that share their guests: where time is short, all do. */
+function together(variants: Variant[], thorough: boolean): Variant[][] {
+  return thorough ? variants.map((variant) => [variant]) : [variants];
+}
+
+function describeVariants(variants: Variant[]): string {
+  return variants.map(describeVariant).join("; ");
+}
+
+/** Kills, on either kind of rings for itself, or where time is short on both. */
+function crashesOf(variant: Variant, thorough: boolean): Scenario[] {
+  const all = thorough ? [[false], [true]] : [[false, true]];
+  return all.map((kinds): Scenario => {
+    const words = kinds.map((isPacked) => isPacked ? "packed" : "split");
+    const rings = words.join(" and ");
+    return {
+      name: `A back-end that is killed, ${rings} rings (${
+        describeVariant(variant)
+      })`,
+      run: (step, setup) => {
+        const seconds = thorough ? 2 * setup.fioSeconds : setup.fioSeconds;
+        return crashScenario(step, setup, variant, { seconds, kinds });
+      },
+    };
+  });
+}
+
 /**
  * The scenarios that make sense for a back-end. Without `thorough` those whose
  * outcome hardly depends on the engine run on one engine only, to save time.
@@ -58,9 +85,9 @@ export function scenariosOf(
         }, variant);
       },
     }));
-  const lives = variants.map((variant): Scenario => ({
-    name: `Guest after guest (${describeVariant(variant)})`,
-    run: (step, setup) => lifeScenario(step, setup, variant),
+  const lives = together(variants, thorough).map((some): Scenario => ({
+    name: `Guest after guest (${describeVariants(some)})`,
+    run: (step, setup) => lifeScenario(step, setup, some),
   }));
   // The sync engine never has a request in flight when the machine changes.
   const restless = variants
@@ -79,14 +106,7 @@ export function scenariosOf(
   // The peer keeps no record.
   const crashes = (kind.hasEngines ? variants : [])
     .filter((variant) => thorough || isBusiest(variant))
-    .map((variant): Scenario => ({
-      name: `A back-end that is killed (${describeVariant(variant)})`,
-      run: (step, setup) => {
-        const { fioSeconds } = setup;
-        const seconds = thorough ? 2 * fioSeconds : fioSeconds;
-        return crashScenario(step, setup, variant, seconds);
-      },
-    }));
+    .flatMap((variant) => crashesOf(variant, thorough));
   return [
     ...disks,
     ...packed,
