@@ -19,7 +19,19 @@ export interface SystemErrorDetail {
   code?: string;
 }
 
-/** A system call failed. For the operator. */
+/**
+ * A system call failed. For the operator.
+ *
+ * @example Nobody listens there
+ * ```ts
+ * import { Frontend, SystemError } from "@ringside/ringside/vhost-user";
+ * import { assertEquals, assertThrows } from "@std/assert";
+ *
+ * const path = "/nowhere/disk.sock";
+ * const error = assertThrows(() => Frontend.connect(path), SystemError);
+ * assertEquals([error.code, error.path], ["ENOENT", path]);
+ * ```
+ */
 export class SystemError extends Error {
   /** The name of the class, as in a stack. */
   override readonly name = "SystemError";
@@ -46,25 +58,80 @@ export class SystemError extends Error {
   }
 }
 
-/** The command line or a configuration file is wrong. For the operator. */
+/**
+ * The command line or a configuration file is wrong. For the operator.
+ *
+ * @example An option that must be given
+ * ```ts
+ * import { completeOptions, UsageError } from "@ringside/ringside/device";
+ * import { assertThrows } from "@std/assert";
+ *
+ * const specs = {
+ *   file: { type: "string", describe: "What to serve", required: true },
+ * } as const;
+ * assertThrows(() => completeOptions(specs, {}), UsageError, "file");
+ * ```
+ */
 export class UsageError extends Error {
   /** The name of the class, as in a stack. */
   override readonly name = "UsageError";
 }
 
-/** The front-end broke the vhost-user protocol: answered by a NACK or a close. */
+/**
+ * The front-end broke the vhost-user protocol: answered by a NACK or a close.
+ *
+ * @example A payload that is cut short
+ * ```ts
+ * import { ProtocolError, u64 } from "@ringside/ringside/vhost-user";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(
+ *   () => u64.decode(new Uint8Array(4)),
+ *   ProtocolError,
+ *   "The payload has 4 bytes, at least 8 are wanted",
+ * );
+ * ```
+ */
 export class ProtocolError extends Error {
   /** The name of the class, as in a stack. */
   override readonly name: string = "ProtocolError";
 }
 
-/** The front-end broke it beyond a NACK: the session ends. */
+/**
+ * The front-end broke it beyond a NACK: the session ends.
+ *
+ * @example One that a back-end throws to end the session
+ * ```ts
+ * import { FatalProtocolError, ProtocolError } from "@ringside/ringside";
+ * import { assert } from "@std/assert";
+ *
+ * const error = new FatalProtocolError("The ring is not one of ours");
+ * assert(error instanceof ProtocolError);
+ * ```
+ */
 export class FatalProtocolError extends ProtocolError {
   /** The name of the class, as in a stack. */
   override readonly name = "FatalProtocolError";
 }
 
-/** The driver broke a ring. The ring stops; the process and its siblings live. */
+/**
+ * The driver broke a ring. The ring stops; the process and its siblings live.
+ *
+ * @example A ring that no device can open
+ * ```ts
+ * import { GuestError } from "@ringside/ringside";
+ * import { DriverMemory, SplitDriver } from "@ringside/ringside/testing";
+ * import { openVirtqueue } from "@ringside/ringside/virtqueue";
+ * import { assertThrows } from "@std/assert";
+ *
+ * using memory = DriverMemory.plain(1 << 16);
+ * const config = new SplitDriver(memory, 8).config();
+ * assertThrows(
+ *   () => openVirtqueue({ ...config, size: 7 }, memory.guestMemory()),
+ *   GuestError,
+ * );
+ * ```
+ */
 export class GuestError extends Error {
   /** The name of the class, as in a stack. */
   override readonly name = "GuestError";

@@ -175,7 +175,17 @@ export function completeOptions<S extends OptionSpecs>(
   return values as OptionValues<S>;
 }
 
-/** `bytes` as a person writes it: `64K`, `10G`, or the plain number. */
+/**
+ * `bytes` as a person writes it: `64K`, `10G`, or the plain number.
+ *
+ * @example As in a help text
+ * ```ts
+ * import { formatSize } from "@ringside/ringside/device";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([65536, 1000].map(formatSize), ["64K", "1000"]);
+ * ```
+ */
 export function formatSize(bytes: number): string {
   let value = bytes;
   let suffix = "";

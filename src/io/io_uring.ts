@@ -101,6 +101,32 @@ export interface UringOptions {
  * An io_uring. Preparing a request only fills in an entry; `submit` or
  * `submitAndWait` hands the entries over; `reap` calls the consumers. A full
  * submission queue is handed over at once, so preparing never fails.
+ *
+ * @example A device whose requests are done when the kernel says so
+ * ```ts
+ * import type { Virtqueue } from "@ringside/ringside/device";
+ * import { FakeDriver } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using fake = FakeDriver.over(({ uring }) => {
+ *   let consumer = 0;
+ *   return {
+ *     start(queue: Virtqueue) {
+ *       consumer = uring!.addConsumer({
+ *         complete: (head) => queue.push(head, 0),
+ *       });
+ *     },
+ *     drain(queue) {
+ *       while (queue.pop()) uring!.timeout(consumer, queue.chain.head, 1000);
+ *     },
+ *   };
+ * }, { uring: true });
+ * const [one, two] = await Promise.all([
+ *   fake.request([{ room: 1 }]),
+ *   fake.request([{ room: 1 }]),
+ * ]);
+ * assertEquals([one.written, two.written], [0, 0]);
+ * ```
  */
 export class IoUring implements Disposable {
   /** Readable when there are completions, for a ring that is not `singleThread`. */

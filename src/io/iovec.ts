@@ -10,7 +10,21 @@ const TWO_32 = 0x1_0000_0000;
 /** 32-bit words of a `struct iovec`. */
 const WORDS = IOVEC.size / 4;
 
-/** An array of `struct iovec` at a fixed address. */
+/**
+ * An array of `struct iovec` at a fixed address.
+ *
+ * @example What is left of two buffers after a short transfer
+ * ```ts
+ * import { IovecList } from "@ringside/ringside/device";
+ * import { assertEquals } from "@std/assert";
+ *
+ * using list = new IovecList(2);
+ * list.set(0, 0x1000, 512);
+ * list.set(1, 0x8000, 512);
+ * assertEquals(list.advance(0, 2, 600), 1);
+ * assertEquals([list.base(1), list.size(1)], [0x8000 + 88, 424]);
+ * ```
+ */
 export class IovecList implements Disposable {
   /** Elements there is room for. */
   readonly capacity: number;

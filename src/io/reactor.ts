@@ -14,7 +14,25 @@ interface Interest {
   writers: PromiseWithResolvers<void>[];
 }
 
-/** A wait was cancelled, because its descriptor is about to be closed. */
+/**
+ * A wait was cancelled, because its descriptor is about to be closed.
+ *
+ * @example A wait that is given up before its descriptor is closed
+ * ```ts
+ * import { EventFd } from "@ringside/ringside/testing";
+ * import { CancelledError, Reactor } from "@ringside/ringside/vhost-user";
+ * import { assertRejects } from "@std/assert";
+ *
+ * await using reactor = new Reactor();
+ * using call = EventFd.open();
+ * const called = assertRejects(
+ *   () => reactor.readable(call.fd.number),
+ *   CancelledError,
+ * );
+ * reactor.cancel(call.fd.number);
+ * await called;
+ * ```
+ */
 export class CancelledError extends Error {
   /** As of every error of this class. */
   override readonly name = "CancelledError";

@@ -27,6 +27,17 @@ export function logSizeFor(end: number): number {
  * Marks pages as written: bit `n` is that of guest address `n * 4096`. The
  * front-end takes marks away while we set others, so each is an atomic OR.
  * It is set after the page was written, and before the driver is told.
+ *
+ * @example Two bytes, on both sides of a border of pages
+ * ```ts
+ * import { DirtyLog } from "@ringside/ringside/virtqueue";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const bits = new Uint8Array(1);
+ * const log = new DirtyLog({ address: 0, size: 1, eventFd: -1 }, bits.buffer);
+ * log.mark(3 * 4096 - 1, 2);
+ * assertEquals([log.touched, bits[0]], [true, 0b1100]);
+ * ```
  */
 export class DirtyLog {
   /** To be signalled when something was logged, or -1. */

@@ -22,6 +22,29 @@ export interface MemoryLayout {
 /**
  * The memory of a guest. It borrows what a `MemoryTable` mapped, perhaps on
  * another thread, and must not be used once that is unmapped.
+ *
+ * @example Two regions, and a hole between them
+ * ```ts
+ * import { GuestMemory } from "@ringside/ringside/virtqueue";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const buffers = [new ArrayBuffer(4096), new ArrayBuffer(4096)];
+ * const regions = [0, 1 << 20].map((guestAddress) => ({
+ *   guestAddress,
+ *   size: 4096,
+ *   userAddress: guestAddress,
+ *   hostAddress: 0,
+ * }));
+ * const memory = new GuestMemory({ generation: 1, regions }, buffers);
+ *
+ * assertEquals(memory.locate((1 << 20) + 8, 4), true);
+ * const { foundRegion, foundOffset } = memory;
+ * memory.views[foundRegion]!.setUint32(foundOffset, 0x0403_0201, true);
+ * const bytes = new Uint8Array(4);
+ * assertEquals(memory.read((1 << 20) + 8, bytes, 4), true);
+ * assertEquals([...bytes], [1, 2, 3, 4]);
+ * assertEquals(memory.locate(4095, 2), false);
+ * ```
  */
 export class GuestMemory {
   /** That of its layout. */

@@ -21,6 +21,30 @@ const FIRST_CAPACITY = 256;
  * The mappings of I/O virtual addresses (IOVAs) that the front-end told, one
  * table a thread. Entries do not overlap, and each lies in one region of the
  * memory.
+ *
+ * @example A page that the device may read
+ * ```ts
+ * import { GuestMemory, Iotlb, IOTLB_READ, IOTLB_WRITE } from "@ringside/ringside/virtqueue";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const layout = {
+ *   guestAddress: 0,
+ *   size: 1 << 16,
+ *   userAddress: 0x7000_0000,
+ *   hostAddress: 0,
+ * };
+ * const memory = new GuestMemory({ generation: 1, regions: [layout] }, [
+ *   new ArrayBuffer(1 << 16),
+ * ]);
+ *
+ * const iotlb = new Iotlb(memory);
+ * iotlb.update(0x5000, 4096, 0x7000_2000, IOTLB_READ);
+ * const entry = iotlb.find(0x5010);
+ * assertEquals(iotlb.offsetOf(entry, 0x5010), 0x2010);
+ * assertEquals(iotlb.allows(entry, IOTLB_WRITE), false);
+ * iotlb.invalidate(0x5000, 4096);
+ * assertEquals(iotlb.find(0x5010), -1);
+ * ```
  */
 export class Iotlb {
   /** How many entries there are. */

@@ -20,6 +20,36 @@ const NONE = -1;
  *
  * What is not mapped becomes a *question* to the front-end; until all of them
  * are answered the memory is `missed`, and the ring that it belongs to waits.
+ *
+ * @example A question, and its answer
+ * ```ts
+ * import {
+ *   GuestMemory,
+ *   Iotlb,
+ *   IOTLB_READ,
+ *   IovaMemory,
+ * } from "@ringside/ringside/virtqueue";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const layout = {
+ *   guestAddress: 0,
+ *   size: 1 << 16,
+ *   userAddress: 0x7000_0000,
+ *   hostAddress: 0,
+ * };
+ * const memory = new GuestMemory({ generation: 1, regions: [layout] }, [
+ *   new ArrayBuffer(1 << 16),
+ * ]);
+ *
+ * const virtual = new IovaMemory(memory, new Iotlb(memory));
+ * assertEquals(virtual.locate(0x5010, 4), false);
+ * assertEquals([virtual.missed, virtual.questionAddresses[0]], [true, 0x5010]);
+ *
+ * virtual.iotlb.update(0x5000, 4096, 0x7000_2000, IOTLB_READ);
+ * virtual.answer(0x5000, 4096, IOTLB_READ);
+ * assertEquals([virtual.missed, virtual.locate(0x5010, 4)], [false, true]);
+ * assertEquals(virtual.foundOffset, 0x2010);
+ * ```
  */
 export class IovaMemory extends GuestMemory {
   /** The mappings. */

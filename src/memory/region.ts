@@ -17,7 +17,26 @@ export interface RegionLayout {
   hostAddress: number;
 }
 
-/** A range of guest memory as bytes. It borrows them and frees nothing. */
+/**
+ * A range of guest memory as bytes. It borrows them and frees nothing.
+ *
+ * @example Bytes of the guest by a view, whatever their size
+ * ```ts
+ * import { Region } from "@ringside/ringside/virtqueue";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const buffer = new ArrayBuffer(4096);
+ * const layout = {
+ *   guestAddress: 0x1000,
+ *   size: buffer.byteLength,
+ *   userAddress: 0x7000_0000,
+ *   hostAddress: 0,
+ * };
+ * const region = new Region(layout, buffer);
+ * region.view.setUint16(0, 0x0201, true);
+ * assertEquals([...region.bytes.subarray(0, 2)], [1, 2]);
+ * ```
+ */
 export class Region {
   /** The address of its first byte in the guest. */
   readonly guestAddress: number;

@@ -54,7 +54,29 @@ export interface BlockRange {
   readonly flags?: number;
 }
 
-/** A request was answered with a status other than OK. */
+/**
+ * A request was answered with a status other than OK.
+ *
+ * @example A read behind the end
+ * ```ts
+ * import { devices } from "@ringside/ringside";
+ * import {
+ *   BLOCK_STATUS,
+ *   BlockDriver,
+ *   BlockError,
+ *   FakeDriver,
+ * } from "@ringside/ringside/testing";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * await using fake = await FakeDriver.open(devices.block, {
+ *   "blk-null": 1 << 20,
+ * });
+ * const [ring] = fake.rings;
+ * const disk = new BlockDriver(fake.memory, ring!.ring, ring!);
+ * const error = await assertRejects(() => disk.read(2048, 512), BlockError);
+ * assertEquals(error.status, BLOCK_STATUS.IOERR);
+ * ```
+ */
 export class BlockError extends Error {
   /** The name of the class, as in a stack. */
   override readonly name = "BlockError";
@@ -198,7 +220,18 @@ export class BlockDriver {
   }
 }
 
-/** The 16 bytes before the data of a request. */
+/**
+ * The 16 bytes before the data of a request.
+ *
+ * @example The header of a read
+ * ```ts
+ * import { BLOCK_REQUEST, blockHeader } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const header = blockHeader(BLOCK_REQUEST.IN, 258);
+ * assertEquals([...header], [0, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0]);
+ * ```
+ */
 export function blockHeader(
   type: number,
   sector: number | bigint,
@@ -210,7 +243,18 @@ export function blockHeader(
   return bytes;
 }
 
-/** The payload of a DISCARD or a WRITE_ZEROES. */
+/**
+ * The payload of a DISCARD or a WRITE_ZEROES.
+ *
+ * @example Eight sectors, to be unmapped
+ * ```ts
+ * import { rangeBytes } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const bytes = rangeBytes([{ sector: 16, sectors: 8, flags: 1 }]);
+ * assertEquals([bytes.length, bytes[0], bytes[8], bytes[12]], [16, 16, 8, 1]);
+ * ```
+ */
 export function rangeBytes(ranges: readonly BlockRange[]): Uint8Array {
   const bytes = new Uint8Array(16 * ranges.length);
   const view = new DataView(bytes.buffer);

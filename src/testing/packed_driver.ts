@@ -57,6 +57,28 @@ interface Held {
  * Drives a packed ring that it lays out in a DriverMemory. `add` stages
  * requests, `publish` shows them to the device, `nextUsed` takes them back.
  * The `raw*` methods write whatever they are told, to break a ring.
+ *
+ * @example A chain that goes on for ever
+ * ```ts
+ * import { asPacked, FakeDriver, RING_KINDS } from "@ringside/ringside/testing";
+ * import { VIRTQ_DESC_F_NEXT } from "@ringside/ringside/virtqueue";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * using fake = FakeDriver.over(() => ({
+ *   drain(queue) {
+ *     while (queue.pop()) queue.push(queue.chain.head, 0);
+ *   },
+ * }), { kind: RING_KINDS[1]!, queueSize: 4 });
+ * const [port] = fake.rings;
+ * const ring = asPacked(port!.ring);
+ * for (let i = 0; i < 4; i++) {
+ *   ring.rawStage({ size: 1, flags: VIRTQ_DESC_F_NEXT }, i === 0);
+ * }
+ * ring.publish();
+ * fake.turn();
+ * assertEquals(port!.queue.inFlight, 0);
+ * assert(port!.queue.broken !== "");
+ * ```
  */
 export class PackedDriver implements RingDriver {
   /** Entries. */
@@ -384,7 +406,18 @@ export class PackedDriver implements RingDriver {
   }
 }
 
-/** `ring`, which has to be packed: for what only packed rings have. */
+/**
+ * `ring`, which has to be packed: for what only packed rings have.
+ *
+ * @example A ring of the other kind
+ * ```ts
+ * import { asPacked, DriverMemory, openRing } from "@ringside/ringside/testing";
+ * import { assertThrows } from "@std/assert";
+ *
+ * using memory = DriverMemory.plain(1 << 16);
+ * assertThrows(() => asPacked(openRing(memory, 8, 0n)), TypeError);
+ * ```
+ */
 export function asPacked(ring: RingDriver): PackedDriver {
   if (ring instanceof PackedDriver) return ring;
   throw new TypeError("The ring is split, wanted a packed one");

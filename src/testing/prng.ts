@@ -4,7 +4,21 @@
  * @module
  */
 
-/** A small, quick, seeded generator (sfc32). Not for secrets. */
+/**
+ * A small, quick, seeded generator (sfc32). Not for secrets.
+ *
+ * @example The same seed, the same numbers
+ * ```ts
+ * import { Prng } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const numbers = ({ seed }: Prng) => {
+ *   const prng = new Prng(seed);
+ *   return [prng.next(), prng.below(6), prng.pick(["a", "b"])];
+ * };
+ * assertEquals(numbers(new Prng(7)), numbers(new Prng(7)));
+ * ```
+ */
 export class Prng {
   /** What it was seeded with. */
   readonly seed: number;

@@ -113,7 +113,23 @@ export interface RingOptions {
   region?: number;
 }
 
-/** A ring of the kind that the negotiated `features` ask for. */
+/**
+ * A ring of the kind that the negotiated `features` ask for.
+ *
+ * @example A ring of the kind that was agreed on
+ * ```ts
+ * import { VIRTIO_F_RING_PACKED } from "@ringside/ringside/device";
+ * import { DriverMemory, openRing, PackedDriver } from "@ringside/ringside/testing";
+ * import { assert, assertEquals } from "@std/assert";
+ *
+ * using memory = DriverMemory.plain(1 << 16);
+ * const ring = openRing(memory, 8, VIRTIO_F_RING_PACKED);
+ * assert(ring instanceof PackedDriver);
+ * const address = memory.allocate(64);
+ * ring.add([{ address, size: 64, writable: true }]);
+ * assertEquals([ring.publish(), ring.freeCount], [true, 7]);
+ * ```
+ */
 export function openRing(
   memory: DriverMemory,
   size: number,

@@ -358,7 +358,20 @@ function rawOf(segment: DriverSegment): RawDescriptor {
   };
 }
 
-/** `ring`, which has to be split: for what only split rings have. */
+/**
+ * `ring`, which has to be split: for what only split rings have.
+ *
+ * @example A ring of the other kind
+ * ```ts
+ * import { VIRTIO_F_RING_PACKED } from "@ringside/ringside/device";
+ * import { asSplit, DriverMemory, openRing } from "@ringside/ringside/testing";
+ * import { assertThrows } from "@std/assert";
+ *
+ * using memory = DriverMemory.plain(1 << 16);
+ * const ring = openRing(memory, 8, VIRTIO_F_RING_PACKED);
+ * assertThrows(() => asSplit(ring), TypeError);
+ * ```
+ */
 export function asSplit(ring: RingDriver): SplitDriver {
   if (ring instanceof SplitDriver) return ring;
   throw new TypeError("The ring is packed, wanted a split one");

@@ -61,38 +61,111 @@ export const AVAIL_RING = 2;
 /** The first element of the used ring, in 32-bit words: `id`, then `len`. */
 export const USED_RING_WORD = 1;
 
-/** Bytes of the descriptor table of a ring of `size` entries. */
+/**
+ * Bytes of the descriptor table of a ring of `size` entries.
+ *
+ * @example A ring of 256
+ * ```ts
+ * import { descriptorAreaSize } from "@ringside/ringside/virtqueue";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(descriptorAreaSize(256), 4096);
+ * ```
+ */
 export function descriptorAreaSize(size: number): number {
   return DESCRIPTOR_SIZE * size;
 }
 
-/** Bytes of the available ring, `used_event` only where it is negotiated. */
+/**
+ * Bytes of the available ring, `used_event` only where it is negotiated.
+ *
+ * @example A ring of 256, with and without EVENT_IDX
+ * ```ts
+ * import { driverAreaSize } from "@ringside/ringside/virtqueue";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([driverAreaSize(256, true), driverAreaSize(256, false)], [518, 516]);
+ * ```
+ */
 export function driverAreaSize(size: number, eventIndex: boolean): number {
   return 4 + 2 * size + (eventIndex ? 2 : 0);
 }
 
-/** Bytes of the used ring, `avail_event` only where it is negotiated. */
+/**
+ * Bytes of the used ring, `avail_event` only where it is negotiated.
+ *
+ * @example A ring of 256, with and without EVENT_IDX
+ * ```ts
+ * import { deviceAreaSize } from "@ringside/ringside/virtqueue";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(
+ *   [deviceAreaSize(256, true), deviceAreaSize(256, false)],
+ *   [2054, 2052],
+ * );
+ * ```
+ */
 export function deviceAreaSize(size: number, eventIndex: boolean): number {
   return 4 + 8 * size + (eventIndex ? 2 : 0);
 }
 
-/** Where `used_event` is in the available ring, in 16-bit words. */
+/**
+ * Where `used_event` is in the available ring, in 16-bit words.
+ *
+ * @example The last word of the available ring
+ * ```ts
+ * import { driverAreaSize, usedEventIndex } from "@ringside/ringside/virtqueue";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(2 * usedEventIndex(256), driverAreaSize(256, true) - 2);
+ * ```
+ */
 export function usedEventIndex(size: number): number {
   return AVAIL_RING + size;
 }
 
-/** Where `avail_event` is in the used ring, in 16-bit words. */
+/**
+ * Where `avail_event` is in the used ring, in 16-bit words.
+ *
+ * @example The last word of the used ring
+ * ```ts
+ * import { availEventIndex, deviceAreaSize } from "@ringside/ringside/virtqueue";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(2 * availEventIndex(256), deviceAreaSize(256, true) - 2);
+ * ```
+ */
 export function availEventIndex(size: number): number {
   return 2 + 4 * size;
 }
 
-/** Whether `size` is one that a split ring can have. */
+/**
+ * Whether `size` is one that a split ring can have.
+ *
+ * @example Powers of two
+ * ```ts
+ * import { isQueueSize } from "@ringside/ringside/virtqueue";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([1, 256, 300, 65536].filter(isQueueSize), [1, 256]);
+ * ```
+ */
 export function isQueueSize(size: number): boolean {
   return Number.isInteger(size) && size >= 1 && size <= QUEUE_SIZE_MAX &&
     (size & (size - 1)) === 0;
 }
 
-/** Whether `size` is one that a packed ring can have. */
+/**
+ * Whether `size` is one that a packed ring can have.
+ *
+ * @example Any number up to the largest
+ * ```ts
+ * import { isPackedQueueSize } from "@ringside/ringside/virtqueue";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([0, 1, 300, 65536].filter(isPackedQueueSize), [1, 300]);
+ * ```
+ */
 export function isPackedQueueSize(size: number): boolean {
   return Number.isInteger(size) && size >= 1 && size <= QUEUE_SIZE_MAX;
 }

@@ -19,6 +19,6 @@ export { SplitVirtqueue } from "./split.ts";
 export type { Virtqueue, VirtqueueConfig } from "./virtqueue.ts";
 export { Writer } from "./writer.ts";
 export { DirtyLog, type LogArea } from "../memory/dirty_log.ts";
-export type { Iotlb } from "../memory/iotlb.ts";
-export type { IovaMemory } from "../memory/iova_memory.ts";
+export { Iotlb, IOTLB_READ, IOTLB_WRITE } from "../memory/iotlb.ts";
+export { IovaMemory } from "../memory/iova_memory.ts";
 export type { InflightArea } from "./inflight.ts";
