@@ -56,7 +56,34 @@ export interface ServerStatus {
   readonly rings: readonly (SessionRing & Partial<RingCounters>)[];
 }
 
-/** A device that is being served. */
+/**
+ * A device that is being served.
+ *
+ * @example A device on a socket, until it is stopped
+ * ```ts
+ * import { completeOptions, devices, Server } from "@ringside/ringside";
+ * import { Connection, RngDriver } from "@ringside/ringside/testing";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const directory = Deno.makeTempDirSync();
+ * const socketPath = `${directory}/rng.sock`;
+ * const rng = await devices.rng.open(completeOptions(devices.rng.options, {}));
+ * const server = await Server.open("rng", rng, {
+ *   socketPath,
+ *   dataPlane: "inline",
+ * });
+ * const served = server.run();
+ * {
+ *   using connection = await Connection.open(socketPath);
+ *   const [port] = connection.rings;
+ *   const driver = new RngDriver(connection.memory, port!.ring, port!);
+ *   assertEquals((await driver.bytes(16)).length, 16);
+ * }
+ * await server.stop();
+ * await served;
+ * Deno.removeSync(directory, { recursive: true });
+ * ```
+ */
 export class Server {
   readonly #device: Device;
   readonly #carrier: Carrier;

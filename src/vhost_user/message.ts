@@ -368,7 +368,24 @@ export const vringFd: Payload<VringFd> = {
   },
 };
 
-/** The bytes of SET_MEM_TABLE. */
+/**
+ * The bytes of SET_MEM_TABLE.
+ *
+ * @example One region
+ * ```ts
+ * import { encodeMemoryTable } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const region = {
+ *   guestAddress: 0x10_0000,
+ *   size: 4096,
+ *   userAddress: 0x7000_0000,
+ *   mmapOffset: 0,
+ * };
+ * const bytes = encodeMemoryTable([region]);
+ * assertEquals([bytes.length, bytes[0], bytes[10]], [40, 1, 0x10]);
+ * ```
+ */
 export function encodeMemoryTable(
   regions: readonly MemoryRegion[],
 ): Uint8Array<ArrayBuffer> {
@@ -383,7 +400,23 @@ export function encodeMemoryTable(
   return bytes;
 }
 
-/** The regions of SET_MEM_TABLE; their count must be what the size says. */
+/**
+ * The regions of SET_MEM_TABLE; their count must be what the size says.
+ *
+ * @example There and back
+ * ```ts
+ * import { decodeMemoryTable, encodeMemoryTable } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const region = {
+ *   guestAddress: 0x10_0000,
+ *   size: 4096,
+ *   userAddress: 0x7000_0000,
+ *   mmapOffset: 0,
+ * };
+ * assertEquals(decodeMemoryTable(encodeMemoryTable([region])), [region]);
+ * ```
+ */
 export function decodeMemoryTable(bytes: Uint8Array): MemoryRegion[] {
   const { index: count } = vringState.decode(bytes);
   const wanted = MEMORY_TABLE_HEADER_SIZE + count * memoryRegion.size;
@@ -399,7 +432,19 @@ export function decodeMemoryTable(bytes: Uint8Array): MemoryRegion[] {
   });
 }
 
-/** The bytes of GET_CONFIG or SET_CONFIG. */
+/**
+ * The bytes of GET_CONFIG or SET_CONFIG.
+ *
+ * @example Two bytes at offset 8, written by the driver
+ * ```ts
+ * import { configHeader, encodeConfig } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const payload = encodeConfig(8, 0, Uint8Array.of(1, 2));
+ * assertEquals(configHeader.decode(payload), { offset: 8, size: 2, flags: 0 });
+ * assertEquals([...payload.subarray(configHeader.size)], [1, 2]);
+ * ```
+ */
 export function encodeConfig(
   offset: number,
   flags: number,
@@ -411,7 +456,20 @@ export function encodeConfig(
   return payload;
 }
 
-/** The sizes of the shared memory regions, in the order of their ids. */
+/**
+ * The sizes of the shared memory regions, in the order of their ids.
+ *
+ * @example A region 1, and no region 0
+ * ```ts
+ * import { encodeSharedMemoryConfig } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const bytes = encodeSharedMemoryConfig([0, 4096]);
+ * const view = new DataView(bytes.buffer);
+ * assertEquals(view.getUint32(0, true), 1);
+ * assertEquals(view.getBigUint64(16, true), 4096n);
+ * ```
+ */
 export function encodeSharedMemoryConfig(
   sizes: readonly number[],
 ): Uint8Array<ArrayBuffer> {
@@ -425,7 +483,21 @@ export function encodeSharedMemoryConfig(
   return bytes;
 }
 
-/** The sizes of the shared memory regions, by their ids; 0 where there is none. */
+/**
+ * The sizes of the shared memory regions, by their ids; 0 where there is none.
+ *
+ * @example There and back
+ * ```ts
+ * import {
+ *   decodeSharedMemoryConfig,
+ *   encodeSharedMemoryConfig,
+ * } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const sizes = decodeSharedMemoryConfig(encodeSharedMemoryConfig([0, 4096]));
+ * assertEquals([sizes.length, sizes[0], sizes[1]], [256, 0, 4096]);
+ * ```
+ */
 export function decodeSharedMemoryConfig(bytes: Uint8Array): number[] {
   if (bytes.length < SHMEM_CONFIG_SIZE) {
     throw new ProtocolError(
@@ -440,7 +512,26 @@ export function decodeSharedMemoryConfig(bytes: Uint8Array): number[] {
   );
 }
 
-/** A whole message: header and payload in one piece. */
+/**
+ * A whole message: header and payload in one piece.
+ *
+ * @example GET_FEATURES
+ * ```ts
+ * import {
+ *   encodeMessage,
+ *   header,
+ *   HEADER_SIZE,
+ *   VHOST_USER,
+ *   VHOST_USER_VERSION,
+ * } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const request = VHOST_USER.GET_FEATURES;
+ * const bytes = encodeMessage(request, VHOST_USER_VERSION, new Uint8Array(0));
+ * assertEquals(bytes.length, HEADER_SIZE);
+ * assertEquals(header.decode(bytes), { request, flags: 1, size: 0 });
+ * ```
+ */
 export function encodeMessage(
   request: number,
   flags: number,

@@ -150,12 +150,33 @@ export const VHOST_USER_PROTOCOL_F = {
   GET_VRING_BASE_SKIP_DRAIN: 23,
 } as const;
 
-/** The bit of protocol feature number `feature`. */
+/**
+ * The bit of protocol feature number `feature`.
+ *
+ * @example What GET_PROTOCOL_FEATURES has for REPLY_ACK
+ * ```ts
+ * import { protocolBit, VHOST_USER_PROTOCOL_F } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(protocolBit(VHOST_USER_PROTOCOL_F.REPLY_ACK), 8n);
+ * ```
+ */
 export function protocolBit(feature: number): bigint {
   return 1n << BigInt(feature);
 }
 
-/** The bits of the protocol features with the numbers `features`. */
+/**
+ * The bits of the protocol features with the numbers `features`.
+ *
+ * @example Two of them
+ * ```ts
+ * import { protocolBits, VHOST_USER_PROTOCOL_F } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { MQ, CONFIG } = VHOST_USER_PROTOCOL_F;
+ * assertEquals(protocolBits([MQ, CONFIG]), 0x201n);
+ * ```
+ */
 export function protocolBits(features: readonly number[]): bigint {
   return features.reduce((bits, feature) => bits | protocolBit(feature), 0n);
 }
@@ -163,12 +184,32 @@ export function protocolBits(features: readonly number[]): bigint {
 const requestNames = namesOf(VHOST_USER);
 const backendRequestNames = namesOf(VHOST_USER_BACKEND);
 
-/** The name of a front-end's request, or "request N" where N has none. */
+/**
+ * The name of a front-end's request, or "request N" where N has none.
+ *
+ * @example For a log
+ * ```ts
+ * import { requestName } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals([5, 2000].map(requestName), ["SET_MEM_TABLE", "request 2000"]);
+ * ```
+ */
 export function requestName(request: number): string {
   return requestNames.get(request) ?? `request ${request}`;
 }
 
-/** The name of a back-end's request, or "back-end request N". */
+/**
+ * The name of a back-end's request, or "back-end request N".
+ *
+ * @example For a log
+ * ```ts
+ * import { backendRequestName } from "@ringside/ringside/vhost-user";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(backendRequestName(2), "CONFIG_CHANGE_MSG");
+ * ```
+ */
 export function backendRequestName(request: number): string {
   return backendRequestNames.get(request) ?? `back-end request ${request}`;
 }
