@@ -1,10 +1,10 @@
 /**
  * The part of `@std/cli/parse-args` that ringside uses, with the same
- * signature, over `node:util`. See docs/decisions/0001-std-adapters.md.
+ * signature. See docs/decisions/0001-std-adapters.md. Not over `node:util`,
+ * which takes longer to load than all of the command line.
  *
  * @module
  */
-import { parseArgs as tokenize } from "node:util";
 
 /** What {@linkcode parseArgs} found. */
 export interface Args {
@@ -153,43 +153,63 @@ class Parse {
   }
 }
 
+/** One option as it is written: several letters behind a dash are several. */
+interface Written {
+  rawName: string;
+  name: string;
+  value: string | undefined;
+}
+
+function readWritten(arg: string): Written[] {
+  if (!arg.startsWith("--")) {
+    return arg.slice(1).split("").map((name) => ({
+      rawName: `-${name}`,
+      name,
+      value: undefined,
+    }));
+  }
+  // A name has a character at least, be it "=".
+  const equals = arg.indexOf("=", 3);
+  const rawName = equals === -1 ? arg : arg.slice(0, equals);
+  const value = equals === -1 ? undefined : arg.slice(equals + 1);
+  return [{ rawName, name: rawName.slice(2), value }];
+}
+
+const isOption = (arg: string): boolean => arg.length > 1 && arg[0] === "-";
+
 /** Reads the command line `args` as `options` say. Never throws. */
 export function parseArgs(args: string[], options: ParseOptions = {}): Args {
   const parse = new Parse(options);
-  const { tokens } = tokenize({
-    args,
-    strict: false,
-    allowPositionals: true,
-    tokens: true,
-  });
-  let taken = -1;
-  for (const [at, token] of tokens.entries()) {
-    if (token.kind === "option-terminator") {
-      const rest = args.slice(token.index + 1);
+  if (options["--"]) parse.args["--"] = [];
+  for (let at = 0; at < args.length; at++) {
+    const arg = args[at]!;
+    if (arg === "--") {
+      const rest = args.slice(at + 1);
       if (options["--"]) parse.args["--"] = rest;
       else parse.args._.push(...rest);
-      return parse.finish();
+      break;
     }
-    if (token.index === taken) continue;
-    if (token.kind === "positional") {
+    if (!isOption(arg)) {
       if (options.stopEarly) {
-        parse.args._.push(...args.slice(token.index));
-        return parse.finish();
+        parse.args._.push(...args.slice(at));
+        break;
       }
-      parse.positional(token.value);
+      parse.positional(arg);
       continue;
     }
-    let value = token.value;
-    const next = tokens[at + 1];
-    const last = next === undefined || next.index !== token.index;
-    if (value === undefined && last && next?.kind === "positional") {
-      if (parse.takes(token.name, next.value)) {
-        value = next.value;
-        taken = next.index;
-      }
+    const written = readWritten(arg);
+    const last = written.at(-1)!;
+    const next = args[at + 1];
+    if (
+      last.value === undefined && next !== undefined && !isOption(next) &&
+      parse.takes(last.name, next)
+    ) {
+      last.value = next;
+      at++;
     }
-    parse.option(token.rawName, token.name, value);
+    for (const { rawName, name, value } of written) {
+      parse.option(rawName, name, value);
+    }
   }
-  if (options["--"]) parse.args["--"] = [];
   return parse.finish();
 }
