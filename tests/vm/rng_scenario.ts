@@ -73,7 +73,9 @@ async function showRate(step: Step, guest: Guest) {
     `);
     const [start, end] = text.split("\n").map(Number);
     const rate = size / (end! - start!);
-    assert(Math.abs(rate / RATE - 1) <= 0.1, `${rate} bytes a second`);
+    // Never more; how much less is for a busy host to say, not for a test.
+    assert(rate <= 1.1 * RATE, `${rate} bytes a second`);
+    assert(rate >= 0.2 * RATE, `${rate} bytes a second`);
     return `${Math.round(rate)} bytes a second for ${WINDOW_S} s`;
   });
   await step("the other device is faster", async () => {
