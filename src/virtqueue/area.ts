@@ -53,12 +53,3 @@ export function integers(bytes: Uint8Array<ArrayBuffer>): Int32Array {
 export function viewOf(bytes: Uint8Array<ArrayBuffer>): DataView<ArrayBuffer> {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
-
-/**
- * The guest address of the byte at `address`, which is there: another one where
- * that is an I/O virtual address.
- */
-export function placeOf(memory: GuestMemory, address: number): number {
-  memory.locate(address, 1);
-  return memory.starts[memory.foundRegion]! + memory.foundOffset;
-}

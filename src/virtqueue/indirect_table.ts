@@ -65,6 +65,12 @@ export class IndirectTable {
       this.offset = offset;
       return true;
     }
+    return this.#findElsewhere(address, size);
+  }
+
+  /** The same where the last thing was not found. */
+  #findElsewhere(address: number, size: number): boolean {
+    const memory = this.#memory;
     if (memory.locate(address, size)) {
       this.view = memory.views[memory.foundRegion]!;
       this.offset = memory.foundOffset;

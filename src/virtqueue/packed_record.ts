@@ -2,8 +2,11 @@
 /**
  * @module
  */
+import * as layout from "./layout.ts";
 import type { PackedInflight, PackedRecovery } from "./packed_inflight.ts";
 
+/** What tells whose a descriptor is, in its last word. */
+const OWNER = (layout.VIRTQ_DESC_F_AVAIL | layout.VIRTQ_DESC_F_USED) << 16;
 const NOTHING = new DataView(new ArrayBuffer(0));
 
 /** The record of a ring, and the chains that come from there and not from it. */
@@ -35,6 +38,24 @@ export class PackedRecord {
   /** Descriptors from `at` on. */
   get descriptorsLeft(): number {
     return (this.again.byteLength >>> 4) - this.at;
+  }
+
+  /**
+   * Of a batch that was not published all but the first descriptor may be in
+   * the ring: none from position `from` on that are the device's may look used.
+   * `available` is how the first one looks once it is there.
+   */
+  takeBack(ring: Int32Array, from: number, available: number): void {
+    const count = this.descriptorsLeft;
+    let at = from;
+    let owner = available;
+    for (let i = 0; i < count; i++) {
+      ring[4 * at + 3] = ring[4 * at + 3]! & ~OWNER | owner;
+      at++;
+      if (at < this.#size) continue;
+      at = 0;
+      owner ^= OWNER;
+    }
   }
 
   /** The chain at `head` of `count` descriptors was taken. */
