@@ -14,6 +14,8 @@
  *   write is durable.
  * - **DISCARD is a hint**: where the medium can't, it succeeds. WRITE_ZEROES
  *   writes zeros then. It unmaps only where every segment of it may be unmapped.
+ * - **Where the guest moves**, its new disk is in the same mode, and refuses a
+ *   guest that knows it as larger, as writable or with other blocks than it is.
  * - **A file that became longer** makes the disk larger, within a second.
  *   Shorter it becomes only where the operator says so.
  * - **With O_DIRECT** buffers of any alignment are served, through a copy where
@@ -56,6 +58,7 @@ import {
   VIRTIO_ID_BLOCK,
 } from "./protocol.ts";
 import { type BlockSeed, type BlockState, open } from "./queue.ts";
+import { decodeBlockState, encodeBlockState, type MovedDisk } from "./state.ts";
 import { chooseSize, type PresentDisk, SizeWatch } from "./resize.ts";
 
 const OPTIONS = {
@@ -219,6 +222,19 @@ class BlockDevice implements Device {
     await this.#applyCacheMode();
   }
 
+  saveState(): Promise<Uint8Array> {
+    return Promise.resolve(encodeBlockState(this.#moved));
+  }
+
+  async loadState(state: Uint8Array): Promise<void> {
+    const present = this.#moved;
+    const moved = decodeBlockState(state, present);
+    this.config.writeback = moved.writeback;
+    await this.#applyCacheMode();
+    // It is larger here: the guest is told once it runs.
+    if (moved.sectors < present.sectors) this.#control?.configChanged();
+  }
+
   resize(wanted: ResizeRequest): Promise<number> {
     const resized = this.#resized.then(() => this.#resize(wanted));
     this.#resized = resized.catch(() => {});
@@ -241,6 +257,15 @@ class BlockDevice implements Device {
     const size = this.#file!.size;
     if (size - size % this.#blockSize <= this.#present.size) return;
     await this.resize({ size: null, shrink: false });
+  }
+
+  get #moved(): MovedDisk {
+    return {
+      sectors: this.config.sectors,
+      blockSize: this.#blockSize,
+      readOnly: this.seed.readOnly,
+      writeback: this.config.writeback,
+    };
   }
 
   get #present(): PresentDisk {

@@ -13,6 +13,8 @@
  *   than an Ethernet header, longer than 65535 bytes of payload) is dropped and
  *   counted; the chain comes back as any other.
  * - **A disabled pair** swallows what the driver sends, and receives nothing.
+ * - **Where the guest moves**, its new card has the address and the MTU of the
+ *   old one, whatever it was started with.
  * - **The control queue** is not offered: QEMU keeps it to itself, and tells of
  *   queue pairs by enabling rings.
  *
@@ -54,6 +56,7 @@ import {
   VIRTIO_NET_F_STATUS,
 } from "./protocol.ts";
 import { type NetSeed, type NetState, open } from "./queue.ts";
+import { decodeNetState, encodeNetState } from "./state.ts";
 
 const OPTIONS = {
   "backend": {
@@ -150,6 +153,8 @@ class NetDevice implements Device {
   readonly #counters: Counters;
   readonly #capture: AppendFile | null;
   #control: DeviceControl | null = null;
+  /** What the driver accepted, or null before it did. */
+  #features: bigint | null = null;
 
   constructor(options: NetOptions) {
     const pairCount = options["queue-pairs"];
@@ -193,19 +198,31 @@ class NetDevice implements Device {
   }
 
   async negotiated(features: bigint): Promise<void> {
-    await this.#update({ modes: modesOf(features, this.config.mtu) });
+    this.#features = features;
+    await this.#applyModes();
     // Only now may the host hand over what the driver takes.
     this.#host.negotiated?.(features);
   }
 
   reset(): Promise<void> {
+    this.#features = null;
     this.#host.reset?.();
     return Promise.resolve();
   }
 
-  setMtu(mtu: number): Promise<void> {
+  async setMtu(mtu: number): Promise<void> {
     this.config.mtu = mtu;
-    return Promise.resolve();
+    await this.#applyModes();
+  }
+
+  saveState(): Promise<Uint8Array> {
+    return Promise.resolve(encodeNetState(this.config));
+  }
+
+  async loadState(state: Uint8Array): Promise<void> {
+    const { mac, mtu } = decodeNetState(state, this.config);
+    this.config.mac = mac;
+    await this.setMtu(mtu);
   }
 
   announce(mac: Uint8Array): Promise<void> {
@@ -224,6 +241,12 @@ class NetDevice implements Device {
     } finally {
       capture[Symbol.dispose]();
     }
+  }
+
+  /** Brings the data side into the modes that follow from what is known. */
+  async #applyModes(): Promise<void> {
+    if (this.#features === null) return;
+    await this.#update({ modes: modesOf(this.#features, this.config.mtu) });
   }
 
   async #update(state: NetState): Promise<void> {

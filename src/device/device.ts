@@ -158,6 +158,19 @@ export interface Device {
    * do; then nothing has changed.
    */
   resize?(wanted: ResizeRequest): Promise<number>;
+  /**
+   * The front-end moves the guest to another back-end: what that has to know of
+   * this one, beyond the guest's memory and the rings, to go on unnoticed. Up
+   * to 16 MiB; `encodeState` makes it safe to mistake. No ring runs. Where both
+   * this and `loadState` are implemented DEVICE_STATE is offered.
+   */
+  saveState?(): Promise<Uint8Array>;
+  /**
+   * Goes on where another one was, before any ring runs. Rejects where `state`
+   * is of something else, or this device can't stand in for that one: the
+   * front-end is told, and nothing has changed.
+   */
+  loadState?(state: Uint8Array): Promise<void>;
   /** Virtio reset, or the front-end left: forget what the driver set. */
   reset?(): Promise<void>;
   /** The server ends: everything is drained. Make durable and close. */

@@ -21,6 +21,7 @@ export { IovecList } from "../io/iovec.ts";
 export { UsageError } from "../errors.ts";
 export { CONFIG_SPACE_MAX, ConfigSpace } from "./config_space.ts";
 export * from "./features.ts";
+export { decodeState, encodeState, type StateKind } from "./state.ts";
 export {
   type Absent,
   type BooleanSpec,

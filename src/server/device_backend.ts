@@ -44,6 +44,8 @@ export class DeviceBackend implements Backend {
   readonly iotlb?: IotlbBackend;
   readonly setMtu?: (mtu: number) => Promise<void>;
   readonly announce?: (mac: Uint8Array) => Promise<void>;
+  readonly saveState?: () => Promise<Uint8Array>;
+  readonly loadState?: (state: Uint8Array) => Promise<void>;
   readonly #device: Device;
   readonly #carrier: Carrier;
   #sendConfigChange: (() => void) | null = null;
@@ -66,6 +68,8 @@ export class DeviceBackend implements Backend {
     // The protocol offers what is there.
     if (device.setMtu) this.setMtu = (mtu) => device.setMtu!(mtu);
     if (device.announce) this.announce = (mac) => device.announce!(mac);
+    if (device.saveState) this.saveState = () => device.saveState!();
+    if (device.loadState) this.loadState = (state) => device.loadState!(state);
     device.attach?.({
       update: async (state) => {
         await this.#send({ kind: "update", state });
