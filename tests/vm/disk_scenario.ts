@@ -6,10 +6,11 @@
 import { assert, assertEquals } from "@std/assert";
 import type { BackEnd } from "./back_end.ts";
 import { Guest } from "./guest.ts";
-import { showRingKind } from "./ring_kind.ts";
+import { showDiskRings } from "./ring_kind.ts";
 import {
   allocatedBytes,
-  DISK_SIZE,
+  describeVariant,
+  diskName,
   hashFile,
   type Setup,
   Stage,
@@ -19,14 +20,32 @@ import {
 
 const MEBIBYTE = 1 << 20;
 const SERIAL = "ringside-0123456789a";
+/** Small, because the guest hashes it. */
+const SIZE = 64 * MEBIBYTE;
+
+/** How one of the guest's disks is served. */
+export interface DiskPlan {
+  /** By which engine, on which plane. */
+  variant: Variant;
+  /** Whether it has packed rings. */
+  packed: boolean;
+  /** How long fio runs on it, in seconds. */
+  fioSeconds: number;
+}
 
 /** What the steps of the scenario work on. */
 interface Scene {
   setup: Setup;
   stage: Stage;
+  plan: DiskPlan;
   image: string;
   backEnd: BackEnd;
   guest: Guest;
+  /** What the guest calls it, and its file. */
+  disk: string;
+  path: string;
+  /** What the guest wrote down of its files, in the end. */
+  manifest: string;
 }
 
 /** Hashes the guest's disk from its medium, past the guest's page cache. */
@@ -38,32 +57,32 @@ async function guestHash(guest: Guest, disk: string): Promise<string> {
   return line.split(" ")[0]!;
 }
 
-async function showIdentity(step: Step, { setup, guest }: Scene) {
+async function showIdentity(step: Step, { setup, guest, disk, path }: Scene) {
   await step("capacity", async () => {
-    const size = await guest.output("blockdev --getsize64 /dev/vda");
-    assertEquals(Number(size), DISK_SIZE);
+    const size = await guest.output(`blockdev --getsize64 ${path}`);
+    assertEquals(Number(size), SIZE);
     return `${size} bytes`;
   });
   if (setup.kind.hasSerial) {
     await step("serial", async () => {
-      const serial = await guest.output("cat /sys/block/vda/serial");
+      const serial = await guest.output(`cat /sys/block/${disk}/serial`);
       assertEquals(serial, SERIAL);
       return serial;
     });
   }
   await step("logical block size", async () => {
-    const size = await guest.output("blockdev --getss /dev/vda");
+    const size = await guest.output(`blockdev --getss ${path}`);
     assertEquals(size, "512");
     return `${size} bytes`;
   });
 }
 
-async function showVariant(step: Step, scene: Scene, variant: Variant) {
-  const { ioEngine, dataPlane } = variant;
+async function showVariant(step: Step, scene: Scene) {
+  const { ioEngine, dataPlane } = scene.plan.variant;
   if (ioEngine === undefined) return;
   await step("the engine and the plane are those asked for", async () => {
     // Asked of the process, not of what it says: a fallback is silent here.
-    await scene.guest.output("dd if=/dev/vda of=/dev/null bs=1M count=1");
+    await scene.guest.output(`dd if=${scene.path} of=/dev/null bs=1M count=1`);
     const { descriptors } = scene.backEnd.holdings();
     const rings = descriptors["anon_inode:[io_uring]"] ?? 0;
     const workers = scene.backEnd.threads().filter((name) =>
@@ -75,10 +94,10 @@ async function showVariant(step: Step, scene: Scene, variant: Variant) {
   });
 }
 
-async function showQueues(step: Step, { guest }: Scene) {
+async function showQueues(step: Step, { guest, disk, path }: Scene) {
   await step("4 queues on 2 vCPUs", async () => {
     assertEquals(await guest.output("nproc"), "2");
-    const queues = await guest.output("ls /sys/block/vda/mq | wc -l");
+    const queues = await guest.output(`ls /sys/block/${disk}/mq | wc -l`);
     assertEquals(queues, "4");
     return `${queues} queues`;
   });
@@ -86,14 +105,14 @@ async function showQueues(step: Step, { guest }: Scene) {
     // Interrupts of the queues, summed over the vCPUs.
     const counts = async () =>
       (await guest.output(
-        "grep -E 'virtio[0-9]+-req' /proc/interrupts | " +
-          "awk '{ print $NF, $2 + $3 }'",
+        `name=$(basename "$(readlink -f /sys/block/${disk}/device)")
+        grep "$name-req" /proc/interrupts | awk '{ print $NF, $2 + $3 }'`,
       )).split("\n").map((line) => Number(line.split(" ")[1]));
     const seen: string[] = [];
     for (const processor of [0, 1]) {
       const before = await counts();
       await guest.output(
-        `taskset -c ${processor} dd if=/dev/vda of=/dev/null bs=4k ` +
+        `taskset -c ${processor} dd if=${path} of=/dev/null bs=4k ` +
           "count=64 iflag=direct",
       );
       const after = await counts();
@@ -108,17 +127,17 @@ async function showQueues(step: Step, { guest }: Scene) {
   });
 }
 
-async function showDirect(step: Step, { guest, image }: Scene) {
+async function showDirect(step: Step, { guest, image, path }: Scene) {
   for (const size of [512, 4096, MEBIBYTE, 4 * MEBIBYTE]) {
     await step(`O_DIRECT writes and reads of ${size} bytes`, async () => {
       const count = Math.min(256, 8 * MEBIBYTE / size);
-      const offset = 64 * MEBIBYTE;
+      const offset = SIZE - 8 * MEBIBYTE;
       const hash = (await guest.output(`
         set -e
         dd if=/dev/urandom of=/tmp/data bs=${size} count=${count}
-        dd if=/tmp/data of=/dev/vda bs=${size} count=${count} \\
+        dd if=/tmp/data of=${path} bs=${size} count=${count} \\
           seek=${offset / size} oflag=direct conv=notrunc,fsync
-        dd if=/dev/vda of=/tmp/back bs=${size} count=${count} \\
+        dd if=${path} of=/tmp/back bs=${size} count=${count} \\
           skip=${offset / size} iflag=direct
         cmp /tmp/data /tmp/back
         sha256sum </tmp/data
@@ -130,9 +149,9 @@ async function showDirect(step: Step, { guest, image }: Scene) {
   }
 }
 
-async function showWriteCache(step: Step, { guest, image }: Scene) {
+async function showWriteCache(step: Step, { guest, image, disk, path }: Scene) {
   await step("the write cache is switched off and on", async () => {
-    const cache = "/sys/block/vda/cache_type";
+    const cache = `/sys/block/${disk}/cache_type`;
     const seen: string[] = [];
     for (const type of ["write through", "write back"]) {
       // The driver writes the field of the config space and reads it back.
@@ -141,7 +160,7 @@ async function showWriteCache(step: Step, { guest, image }: Scene) {
         echo "${type}" >${cache}
         [ "$(cat ${cache})" = "${type}" ]
         dd if=/dev/urandom of=/tmp/data bs=64k count=4
-        dd if=/tmp/data of=/dev/vda bs=64k oflag=direct conv=notrunc,fsync
+        dd if=/tmp/data of=${path} bs=64k oflag=direct conv=notrunc,fsync
         sha256sum </tmp/data
       `);
       assertEquals(await hashFile(image, 0, 4 << 16), hash.split(" ")[0]);
@@ -151,12 +170,15 @@ async function showWriteCache(step: Step, { guest, image }: Scene) {
   });
 }
 
-async function showDeallocation(step: Step, { guest, image }: Scene) {
-  const size = 16 * MEBIBYTE;
+async function showDeallocation(
+  step: Step,
+  { guest, image, disk, path }: Scene,
+) {
+  const size = 8 * MEBIBYTE;
   const zeroes = async (offset: number) => {
     await guest.output(`
-      blockdev --flushbufs /dev/vda
-      dd if=/dev/vda bs=1M skip=${offset / MEBIBYTE} \\
+      blockdev --flushbufs ${path}
+      dd if=${path} bs=1M skip=${offset / MEBIBYTE} \\
         count=${size / MEBIBYTE} iflag=direct | cmp -n ${size} - /dev/zero
     `);
     const blank = await crypto.subtle.digest("SHA-256", new Uint8Array(size));
@@ -179,8 +201,8 @@ async function showDeallocation(step: Step, { guest, image }: Scene) {
   await step("discard and write zeroes are offered", async () => {
     // Without them the guest's kernel would write zeroes itself.
     const limits = await guest.output(
-      "cat /sys/block/vda/queue/discard_max_bytes " +
-        "/sys/block/vda/queue/write_zeroes_max_bytes",
+      `cd /sys/block/${disk}/queue &&
+      cat discard_max_bytes write_zeroes_max_bytes`,
     );
     const [discard, zeroes] = limits.split("\n").map(Number);
     assert(discard! > 0 && zeroes! > 0, limits);
@@ -188,7 +210,7 @@ async function showDeallocation(step: Step, { guest, image }: Scene) {
   });
   await step("blkdiscard frees the host's blocks", async () => {
     const freed = await erase(
-      `blkdiscard --offset OFFSET --length ${size} /dev/vda`,
+      `blkdiscard --offset OFFSET --length ${size} ${path}`,
       8 * MEBIBYTE,
     );
     assert(Math.abs(freed - size) <= metadata, `${freed} bytes freed`);
@@ -196,8 +218,8 @@ async function showDeallocation(step: Step, { guest, image }: Scene) {
   });
   await step("fallocate --punch-hole frees the host's blocks", async () => {
     const freed = await erase(
-      `fallocate --punch-hole --offset OFFSET --length ${size} /dev/vda`,
-      32 * MEBIBYTE,
+      `fallocate --punch-hole --offset OFFSET --length ${size} ${path}`,
+      26 * MEBIBYTE,
     );
     assert(Math.abs(freed - size) <= metadata, `${freed} bytes freed`);
     return `${freed} bytes freed`;
@@ -205,28 +227,28 @@ async function showDeallocation(step: Step, { guest, image }: Scene) {
   await step("fallocate --zero-range keeps the host's blocks", async () => {
     // The kernel asks for zeroes without the unmap flag here.
     const freed = await erase(
-      `fallocate --zero-range --offset OFFSET --length ${size} /dev/vda`,
-      96 * MEBIBYTE,
+      `fallocate --zero-range --offset OFFSET --length ${size} ${path}`,
+      44 * MEBIBYTE,
     );
     assert(Math.abs(freed) <= metadata, `${freed} bytes freed`);
     return `${size} bytes of zeroes`;
   });
 }
 
-async function showFio(step: Step, { guest, image, setup }: Scene) {
-  const seconds = setup.fioSeconds;
+async function showFio(step: Step, { guest, image, plan, path }: Scene) {
+  const seconds = plan.fioSeconds;
   await step(`fio randrw verify=crc32c, ${seconds} s`, async () => {
     // Written blocks are read back and checked as they come (verify_backlog):
     // a run that ends by time never reaches the pass at its end.
     await guest.output(
       `fio --output=/tmp/fio.json --output-format=json \\
-        --filename=/dev/vda --direct=1 --rw=randrw --verify=crc32c \\
+        --filename=${path} --direct=1 --rw=randrw --verify=crc32c \\
         --verify_fatal=1 --verify_backlog=256 --fsync=64 \\
         --time_based --runtime=${seconds} \\
         --name=small --ioengine=libaio --iodepth=32 --bs=4k \\
-        --offset=0 --size=64M --cpus_allowed=0 \\
+        --offset=0 --size=32M --cpus_allowed=0 \\
         --name=large --ioengine=io_uring --iodepth=8 --bs=64k \\
-        --offset=64M --size=64M --cpus_allowed=1`,
+        --offset=32M --size=32M --cpus_allowed=1`,
       { timeoutMs: (seconds + 90) * 1000 },
     );
     const { jobs } = JSON.parse(await guest.output("cat /tmp/fio.json"));
@@ -247,20 +269,20 @@ async function showFio(step: Step, { guest, image, setup }: Scene) {
     return seen.join("; ");
   });
   await step("the disk is the host's file after fio", async () => {
-    const hash = await guestHash(guest, "/dev/vda");
+    const hash = await guestHash(guest, path);
     assertEquals(hash, await hashFile(image));
     return hash;
   });
 }
 
 /** Makes a tree of files of many sizes below the mounted root `/mnt`. */
-const MAKE_TREE = `
+const makeTree = (path: string) => `
   set -e
-  mkfs.ext4 -q -F /dev/vda
-  mount -t ext4 /dev/vda /mnt
+  mkfs.ext4 -q -F ${path}
+  mount -t ext4 ${path} /mnt
   cd /mnt
   for outer in 0 1 2 3 4 5 6 7; do
-    for inner in 0 1 2 3 4 5 6 7; do
+    for inner in 0 1 2 3; do
       mkdir -p $outer/$inner
       for size in 0 1 511 4096 5000 70000; do
         head -c $size /dev/urandom >$outer/$inner/$size
@@ -272,25 +294,25 @@ const MAKE_TREE = `
   dd if=/dev/urandom of=sparse bs=4k count=1 seek=1000 conv=fsync
   ln 0/large linked
   ln -s 0/0/5000 symbolic
-  rm -r 7/7
+  rm -r 7/3
   find . -type f | sort | xargs sha256sum >/tmp/manifest
   sync -f /mnt
   cd /
   umount /mnt
 `;
 
-async function showFileSystem(step: Step, { guest }: Scene) {
+async function showFileSystem(step: Step, { guest, path }: Scene) {
   await step("mkfs.ext4, a tree of files, fsync, unmount", async () => {
-    await guest.output(MAKE_TREE, { timeoutMs: 120_000 });
+    await guest.output(makeTree(path), { timeoutMs: 120_000 });
     return `${await guest.output("wc -l </tmp/manifest")} files`;
   });
   await step("remounted, every file is the same", async () => {
     const files = await guest.output(
       `
       set -e
-      blockdev --flushbufs /dev/vda
+      blockdev --flushbufs ${path}
       echo 3 >/proc/sys/vm/drop_caches
-      mount -t ext4 /dev/vda /mnt
+      mount -t ext4 ${path} /mnt
       cd /mnt
       sha256sum -c /tmp/manifest | grep -vc ': OK$' >/tmp/bad || true
       [ "$(cat /tmp/bad)" = 0 ]
@@ -306,7 +328,7 @@ async function showFileSystem(step: Step, { guest }: Scene) {
 }
 
 /** After the guest: the file system as the host's tools see it. */
-async function showHost(step: Step, { image, stage }: Scene, manifest: string) {
+async function showHost(step: Step, { image, stage, disk, manifest }: Scene) {
   const tool = async (program: string, ...args: string[]) => {
     const { code, stdout, stderr } = await new Deno.Command(program, {
       args,
@@ -325,7 +347,7 @@ async function showHost(step: Step, { image, stage }: Scene, manifest: string) {
     return text.split("\n").at(-1)!;
   });
   await step("the host reads the same files from the image", async () => {
-    const tree = `${stage.directory}/tree`;
+    const tree = `${stage.directory}/tree-${disk}`;
     await Deno.mkdir(tree);
     await tool("debugfs", "-R", `rdump / ${tree}`, image);
     const lines = manifest.split("\n");
@@ -338,31 +360,15 @@ async function showHost(step: Step, { image, stage }: Scene, manifest: string) {
   });
 }
 
-/** Shows all there is to see of one writable disk. */
-export async function diskScenario(
-  step: Step,
-  setup: Setup,
-  variant: Variant,
-): Promise<void> {
-  await using stage = await Stage.set();
-  const image = await stage.image("disk");
-  const hash = await hashFile(image);
-  const backEnd = await stage.serve(setup.kind, "disk", {
-    file: image,
-    serial: SERIAL,
-    ...variant,
-  });
-  await using guest = await Guest.boot({
-    boot: setup.boot,
-    disks: [{ socketPath: backEnd.socketPath }],
-  });
-  const scene: Scene = { setup, stage, image, backEnd, guest };
+/** Shows what the guest sees of one disk and does with it. */
+async function showDisk(step: Step, scene: Scene, hash: string) {
+  const { guest, plan, disk, path } = scene;
   await showIdentity(step, scene);
-  await showVariant(step, scene, variant);
-  await showRingKind(step, guest, setup.boot, 2);
+  await showVariant(step, scene);
+  await showDiskRings(step, guest, disk, plan.packed);
   await showQueues(step, scene);
   await step("the whole disk is the host's file", async () => {
-    assertEquals(await guestHash(guest, "/dev/vda"), hash);
+    assertEquals(await guestHash(guest, path), hash);
     return hash;
   });
   await showDirect(step, scene);
@@ -370,14 +376,62 @@ export async function diskScenario(
   await showDeallocation(step, scene);
   await showFio(step, scene);
   await showFileSystem(step, scene);
-  const manifest = await guest.output("cat /tmp/manifest");
-  await guest.powerOff();
+  scene.manifest = await guest.output("cat /tmp/manifest");
+}
+
+/** Shows what is left of one disk when its guest has gone. */
+async function showEnd(step: Step, scene: Scene) {
+  const { backEnd, stage, disk } = scene;
   await step("stopped by SIGTERM: exit code 0, no socket left", async () => {
     const { code } = await backEnd.stop();
     assertEquals(code, 0, backEnd.log);
     const names = [...Deno.readDirSync(stage.directory)].map((e) => e.name);
-    assert(!names.includes("disk.sock"), "The socket is still there");
+    assert(!names.includes(`${disk}.sock`), "The socket is still there");
     return "so it is";
   });
-  await showHost(step, scene, manifest);
+  await showHost(step, scene);
+}
+
+/** Shows all there is to see of writable disks of one guest, one by one. */
+export async function diskScenario(
+  step: Step,
+  setup: Setup,
+  plans: readonly DiskPlan[],
+): Promise<void> {
+  await using stage = await Stage.set();
+  const images: string[] = [];
+  const backEnds: BackEnd[] = [];
+  for (const [index, { variant }] of plans.entries()) {
+    const disk = diskName(index);
+    const file = await stage.image(disk, SIZE);
+    images.push(file);
+    const options = { file, serial: SERIAL, ...variant };
+    backEnds.push(await stage.serve(setup.kind, disk, options));
+  }
+  const hashes = await Promise.all(images.map((image) => hashFile(image)));
+  await using guest = await Guest.boot({
+    boot: setup.boot,
+    disks: backEnds.map(({ socketPath }, index) => ({
+      socketPath,
+      packed: plans[index]!.packed,
+    })),
+  });
+  const scenes = plans.map((plan, index): Scene => ({
+    ...{ setup, stage, guest, plan, manifest: "" },
+    image: images[index]!,
+    backEnd: backEnds[index]!,
+    disk: diskName(index),
+    path: `/dev/${diskName(index)}`,
+  }));
+  const stepsOf = ({ plan: { variant, packed } }: Scene): Step => {
+    if (plans.length === 1) return step;
+    const rings = packed ? "packed" : "split";
+    const prefix = `${describeVariant(variant)}, ${rings}`;
+    return (name, body) => step(`${prefix}: ${name}`, body);
+  };
+  for (const [index, scene] of scenes.entries()) {
+    await showDisk(stepsOf(scene), scene, hashes[index]!);
+  }
+  await guest.powerOff();
+  for (const scene of scenes) await showEnd(stepsOf(scene), scene);
 }

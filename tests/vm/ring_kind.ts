@@ -9,7 +9,7 @@ import type { BootFiles } from "./initramfs.ts";
 import type { Step } from "./scenario.ts";
 
 /** VIRTIO_F_RING_PACKED, which is a character of the file. */
-export const RING_PACKED = 34;
+const RING_PACKED = 34;
 
 /**
  * Shows that all devices of virtio number `type` have the rings that were asked
@@ -34,5 +34,20 @@ export async function showRingKind(
     const packed = lines.filter((bits) => bits[RING_PACKED] === "1");
     assertEquals(packed.length, wanted ? lines.length : 0, lines.join());
     return `those of ${lines.length} devices`;
+  });
+}
+
+/** Shows that the guest's `disk` has the rings that were asked for. */
+export async function showDiskRings(
+  step: Step,
+  guest: Guest,
+  disk: string,
+  wanted: boolean,
+): Promise<void> {
+  const kind = wanted ? "packed" : "split";
+  await step(`rings of ${disk} are ${kind}`, async () => {
+    const bits = await guest.output(`cat /sys/block/${disk}/device/features`);
+    assertEquals(bits[RING_PACKED] === "1", wanted, bits);
+    return bits;
   });
 }

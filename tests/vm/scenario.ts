@@ -38,7 +38,7 @@ export interface Variant {
   dataPlane?: string;
 }
 
-/** The size of the disks, in bytes: small, because the guest hashes them. */
+/** The size of the disks in bytes where a scenario has no other. */
 export const DISK_SIZE = 128 << 20;
 
 /** Every variant a back-end has. */
@@ -108,11 +108,11 @@ export class Stage implements AsyncDisposable {
   }
 
   /** Makes a disk image full of random bytes and returns its path. */
-  async image(name: string): Promise<string> {
+  async image(name: string, size = DISK_SIZE): Promise<string> {
     const path = `${this.directory}/${name}.img`;
     using file = await Deno.open(path, { write: true, createNew: true });
     const piece = new Uint8Array(65536);
-    for (let at = 0; at < DISK_SIZE; at += piece.length) {
+    for (let at = 0; at < size; at += piece.length) {
       crypto.getRandomValues(piece);
       file.writeSync(piece);
     }
@@ -140,11 +140,14 @@ export class Stage implements AsyncDisposable {
   }
 }
 
-/** The SHA-256 of `size` bytes of a file from `offset`, in hexadecimal. */
+/**
+ * The SHA-256 of `size` bytes of a file from `offset`, in hexadecimal; of all
+ * the rest unless given.
+ */
 export async function hashFile(
   path: string,
   offset = 0,
-  size = DISK_SIZE,
+  size = Deno.statSync(path).size - offset,
 ): Promise<string> {
   using file = await Deno.open(path);
   await file.seek(offset, Deno.SeekMode.Start);

@@ -40,6 +40,44 @@ function describeVariants(variants: Variant[]): string {
   return variants.map(describeVariant).join("; ");
 }
 
+/** A disk of each variant; where time is short, all of them in one guest. */
+function disksOf(
+  kind: BackEndKind,
+  variants: Variant[],
+  thorough: boolean,
+): Scenario[] {
+  const planOf =
+    (fioSeconds: number, packed: boolean) => (variant: Variant) => ({
+      variant,
+      packed,
+      fioSeconds,
+    });
+  // The peer has no packed rings, and to every engine they look the same.
+  const packed = (kind.hasEngines ? variants : [])
+    .filter((variant) => thorough || isBusiest(variant));
+  if (!thorough) {
+    return [{
+      name: `Disks (${describeVariants(variants)})`,
+      run: (step, setup) =>
+        diskScenario(step, setup, [
+          ...variants.map(planOf(setup.fioSeconds, false)),
+          ...packed.map(planOf(Math.ceil(setup.fioSeconds / 2), true)),
+        ]),
+    }];
+  }
+  const alone = (title: string, isPacked: boolean) => (variant: Variant) => ({
+    name: `${title} (${describeVariant(variant)})`,
+    run: (step: Step, setup: Setup) => {
+      const plan = planOf(setup.fioSeconds, isPacked)(variant);
+      return diskScenario(step, setup, [plan]);
+    },
+  });
+  return [
+    ...variants.map(alone("A disk", false)),
+    ...packed.map(alone("A disk on packed rings", true)),
+  ];
+}
+
 /** Kills, on either kind of rings for itself, or where time is short on both. */
 function crashesOf(variant: Variant, thorough: boolean): Scenario[] {
   const all = thorough ? [[false], [true]] : [[false, true]];
@@ -67,24 +105,7 @@ export function scenariosOf(
   { thorough }: { thorough: boolean },
 ): Scenario[] {
   const variants = variantsOf(kind);
-  const disks = variants.map((variant): Scenario => ({
-    name: `A disk (${describeVariant(variant)})`,
-    run: (step, setup) => diskScenario(step, setup, variant),
-  }));
-  // The peer has no packed rings, and to every engine they look the same.
-  const packed = (kind.hasEngines ? variants : [])
-    .filter((variant) => thorough || isBusiest(variant))
-    .map((variant): Scenario => ({
-      name: `A disk on packed rings (${describeVariant(variant)})`,
-      run: (step, setup) => {
-        const { boot, fioSeconds } = setup;
-        return diskScenario(step, {
-          ...setup,
-          boot: { ...boot, packed: true },
-          fioSeconds: thorough ? fioSeconds : Math.ceil(fioSeconds / 4),
-        }, variant);
-      },
-    }));
+  const disks = disksOf(kind, variants, thorough);
   const lives = together(variants, thorough).map((some): Scenario => ({
     name: `Guest after guest (${describeVariants(some)})`,
     run: (step, setup) => lifeScenario(step, setup, some),
@@ -109,7 +130,6 @@ export function scenariosOf(
     .flatMap((variant) => crashesOf(variant, thorough));
   return [
     ...disks,
-    ...packed,
     { name: "Kinds of disks", run: kindsScenario },
     ...lives,
     ...restless,
