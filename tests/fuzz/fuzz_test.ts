@@ -14,7 +14,7 @@ import { TARGETS } from "./targets.ts";
 
 /** Batches of each target: some seconds. */
 const RUNS: Record<string, number> = {
-  "messages": 150,
+  "messages": 60,
   "ring-split": 400,
   "ring-packed": 400,
   "block": 100,

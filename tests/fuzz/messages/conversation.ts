@@ -18,7 +18,7 @@ import {
 import { Session, type SessionEnd } from "../../../src/vhost_user/session.ts";
 import type { Tally } from "../target.ts";
 import type { Outgoing, Supply } from "./outgoing.ts";
-import { repliesItself } from "./requests.ts";
+import { isRefusal, repliesItself } from "./requests.ts";
 import type { SessionModel } from "./session_model.ts";
 
 /** Of no request. */
@@ -180,8 +180,7 @@ function judge(
 ): void {
   const own = repliesItself(message.request);
   const payload = reply.payload;
-  const no = own ? 0xffff_ffff_ffff_ffffn : 1n;
-  const refused = payload.length === 8 && u64.decode(payload).value === no;
+  const refused = isRefusal(message.request, payload);
   const name = named(message);
   if (verdict === "refused") assert(refused, `${name} is accepted`);
   if (verdict === "accepted") assert(!refused, `${name} is refused`);

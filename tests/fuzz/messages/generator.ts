@@ -4,10 +4,11 @@
  * @module
  */
 import type { Prng } from "../../../src/testing/mod.ts";
-import { HANDLERS } from "../../../src/vhost_user/handlers.ts";
 import {
   encodeConfig,
   encodeMemoryTable,
+  inflightDescription,
+  logDescription,
   type MemoryRegion,
   singleMemoryRegion,
   u64,
@@ -57,6 +58,12 @@ const FD_KINDS: readonly FdKind[] = [
   "socket",
   "null",
 ];
+/** What comes along where that is no memory. */
+const USUAL = new Map<number, FdKind>([
+  [R.SET_BACKEND_REQ_FD, "socket"],
+  [R.SET_DEVICE_STATE_FD, "socket"],
+  [R.SET_LOG_FD, "event"],
+]);
 const VRING_REQUESTS = [
   R.SET_VRING_NUM,
   R.SET_VRING_ADDR,
@@ -66,6 +73,7 @@ const VRING_REQUESTS = [
   R.SET_VRING_CALL,
   R.SET_VRING_ERR,
   R.SET_VRING_ENABLE,
+  R.VRING_KICK,
 ] as const;
 
 /** Makes the messages of one session. */
@@ -149,7 +157,6 @@ export class Generator {
   #request(prng: Prng): number {
     const roll = prng.below(20);
     if (roll === 0) return prng.below(60);
-    if (roll === 1) return prng.pick(HANDLERS).request;
     return prng.pick(RULED);
   }
 
@@ -185,6 +192,28 @@ export class Generator {
         return notifierOf(index, prng.oneIn(4));
       case R.SET_VRING_ENABLE:
         return vringState.encode({ index, num: prng.pick([1, 1, 1, 0, 2]) });
+      case R.VRING_KICK:
+        return vringState.encode({ index, num: prng.oneIn(9) ? 1 : 0 });
+      case R.SET_DEVICE_STATE_FD:
+        return vringState.encode({
+          index: prng.oneIn(9) ? 2 : prng.below(2),
+          num: prng.oneIn(9) ? 1 : 0,
+        });
+      case R.NET_SET_MTU:
+        return number(BigInt(prng.pick([68, 1500, 65535, 67, 65536])));
+      case R.SET_LOG_BASE:
+        return logDescription.encode({
+          size: prng.pick([0, 1, 4096, MEMORY_SIZE]),
+          offset: prng.pick([0, 0, 0, 1, 4096]),
+        });
+      case R.GET_INFLIGHT_FD:
+      case R.SET_INFLIGHT_FD:
+        return inflightDescription.encode({
+          mmapSize: prng.pick([0, 4096, MEMORY_SIZE]),
+          mmapOffset: prng.pick([0, 0, 0, 1]),
+          queueCount: prng.pick([queueCount, queueCount, 1, 0, 65535]),
+          queueSize: prng.pick([256, 1024, 64, 1, 0, 65535]),
+        });
       case R.GET_CONFIG:
         return encodeConfig(
           prng.pick([0, 0, 1, 60, 200, 256, 2 ** 32 - 1]),
@@ -196,8 +225,7 @@ export class Generator {
         return encodeConfig(prng.below(5), prng.below(3), bytes);
       }
       default: {
-        const size = ruleOf(request)?.size[0] ??
-          HANDLERS.find((row) => row.request === request)?.size.min ?? 8;
+        const size = ruleOf(request)?.size[0] ?? 8;
         if (size !== 8) return prng.fill(new Uint8Array(size));
         return vringState.encode({ index, num: prng.pick(NUMBERS) });
       }
@@ -206,17 +234,12 @@ export class Generator {
 
   /** As many descriptors as `request` wants, of the kind it wants, mostly. */
   #fds(prng: Prng, request: number, payload: Uint8Array): FdKind[] {
-    const wanted = ruleOf(request)?.fds ??
-      HANDLERS.find((row) => row.request === request)?.fds ?? 0;
+    const wanted = ruleOf(request)?.fds ?? 0;
     let count = typeof wanted === "number" ? wanted : 0;
     if (wanted === "regions") count = payload[0]!;
     else if (wanted === "vring") count = payload[1]! & 1 ? 0 : 1;
     else if (wanted === "any") count = prng.below(2);
-    const usual: FdKind = request === R.SET_BACKEND_REQ_FD
-      ? "socket"
-      : wanted === "vring"
-      ? "event"
-      : "memory";
+    const usual = wanted === "vring" ? "event" : USUAL.get(request) ?? "memory";
     return Array.from(
       { length: count },
       () => prng.oneIn(20) ? prng.pick(FD_KINDS) : usual,

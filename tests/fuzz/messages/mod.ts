@@ -15,20 +15,19 @@ import {
   vringState,
 } from "../../../src/vhost_user/message.ts";
 import { VHOST_USER as R } from "../../../src/vhost_user/protocol.ts";
-import { FakeBackend } from "../../session/harness.ts";
 import type { Step } from "../batch.ts";
 import type { Tally, Target, World } from "../target.ts";
 import { compare, converse, cutShort } from "./conversation.ts";
+import { BACKEND_SHAPE, FuzzBackend } from "./fuzz_backend.ts";
 import { Generator, message, MESSAGE_KINDS, soundMemory } from "./generator.ts";
 import { type Outgoing, Supply } from "./outgoing.ts";
 import { type SessionFacts, SessionModel } from "./session_model.ts";
 
 /** Messages of one session: all fit the buffer of its socket. */
 const MESSAGES_MAX = 80;
-const FAILING = ["startVring", "enableVring", "setCall", "setFeatures"];
 
 class Sessions implements World {
-  readonly #backend = new FakeBackend();
+  readonly #backend: FuzzBackend;
   readonly #reactor = new Reactor();
   readonly #supply = new Supply();
   readonly #generator: Generator;
@@ -38,13 +37,11 @@ class Sessions implements World {
 
   constructor(
     shape: Readonly<Record<string, number>>,
-    protocolFeatures: bigint,
     tally: Tally,
   ) {
     this.#tally = tally;
-    const failing = FAILING[shape.failing! - 1];
-    if (failing !== undefined) this.#backend.failing.add(failing);
-    this.#facts = factsOf(this.#backend, protocolFeatures);
+    this.#backend = new FuzzBackend(shape);
+    this.#facts = this.#backend.facts;
     this.#generator = new Generator(this.#facts);
   }
 
@@ -162,50 +159,17 @@ class Sessions implements World {
 
 const NO_LAYOUT: MemoryLayout = { generation: 0, regions: [] };
 
-function factsOf(
-  backend: FakeBackend,
-  protocolFeatures: bigint,
-): SessionFacts {
-  const { features, queueCount, queueSizeMax, config } = backend;
-  return {
-    features,
-    protocolFeatures,
-    queueCount,
-    queueSizeMax,
-    config,
-    writable: 4,
-  };
-}
-
-/** What sessions offer, which depends on what is served. */
-async function offered(): Promise<bigint> {
-  await using reactor = new Reactor();
-  using supply = new Supply();
-  const question = message(R.GET_PROTOCOL_FEATURES);
-  const { replies } = await converse(
-    [question],
-    new FakeBackend(),
-    reactor,
-    supply,
-  );
-  return u64.decode(replies[0]!.payload).value;
-}
-
-let protocolFeatures: bigint | null = null;
-
 /** Sessions over socket pairs. */
 export const messages: Target = {
   name: "messages",
   unit: "sequences",
   deterministic: true,
+  round: 200,
   spec: {
-    shape: { failing: 2 * FAILING.length },
+    shape: BACKEND_SHAPE,
     kinds: MESSAGE_KINDS,
-    steps: 60,
+    steps: 200,
     count: 3,
   },
-  open: async (shape, tally) => {
-    protocolFeatures ??= await offered();
-    return new Sessions(shape, protocolFeatures, tally);
-  },
+  open: (shape, tally) => new Sessions(shape, tally),
 };

@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { handlerOf } from "../../../src/vhost_user/handlers.ts";
 import {
   configHeader,
   decodeMemoryTable,
@@ -26,9 +25,14 @@ import { repliesItself, type RequestRule, ruleOf } from "./requests.ts";
 
 /** Offered for every device: LOG_ALL and PROTOCOL_FEATURES. */
 const TRANSPORT = (1n << 26n) | (1n << 30n);
+const RING_PACKED = 1n << 34n;
 /** INDIRECT_DESC and EVENT_IDX, which QEMU sends unasked. */
 const TOLERATED = (1n << 28n) | (1n << 29n);
 const FEATURES_OK = 8;
+/** Position 0, and both wrap counters 1. */
+const PACKED_START = 0x8000_8000;
+/** The base of a vring that nobody has set. */
+const DEFAULT = -1;
 
 /** What the model knows of the back-end. */
 export interface SessionFacts {
@@ -50,7 +54,8 @@ export class SessionModel {
   readonly memory = new MemoryModel();
   readonly #facts: SessionFacts;
   #protocolFeatures = 0n;
-  #featuresSet = false;
+  /** What was accepted last; null before that, "any" where it is not known. */
+  #features: bigint | null | "any" = null;
   #status = 0;
   /** By vring: what GET_VRING_BASE answers; null where that is not known. */
   readonly #bases: (number | null)[];
@@ -60,7 +65,7 @@ export class SessionModel {
   /** Nothing was sent yet. */
   constructor(facts: SessionFacts) {
     this.#facts = facts;
-    this.#bases = Array.from({ length: facts.queueCount }, () => 0);
+    this.#bases = Array.from({ length: facts.queueCount }, () => DEFAULT);
     this.#space = facts.config.slice();
   }
 
@@ -75,9 +80,9 @@ export class SessionModel {
     const claimed = message.claimed ?? payload.length;
     if ((flags & ~0xf) !== 0 || (flags & 3) !== 1) return "fatal";
     if (claimed > 4096) return "fatal";
-    if ((flags & 4) !== 0 || handlerOf(request) === null) return "refused";
     const rule = ruleOf(request);
-    if (rule === null) return "either";
+    // What has no rule is not served.
+    if ((flags & 4) !== 0 || rule === null) return "refused";
     if (!this.#isWellFormed(rule, message)) return "refused";
     return this.#judge(message);
   }
@@ -95,12 +100,12 @@ export class SessionModel {
       case R.GET_MAX_MEM_SLOTS:
         return number(509n);
       case R.GET_STATUS:
-        return number(BigInt(this.#status));
+        return this.#features === "any" ? null : number(BigInt(this.#status));
       case R.GET_CONFIG:
         return this.#config(payload);
       case R.GET_VRING_BASE: {
         const { index } = vringState.decode(payload);
-        const num = this.#bases[index] ?? null;
+        const num = this.#base(index);
         return num === null ? null : vringState.encode({ index, num });
       }
       default:
@@ -109,17 +114,16 @@ export class SessionModel {
   }
 
   /** `message` was refused, and may have had an effect all the same. */
-  refused({ request, payload }: Outgoing): void {
-    if (request !== R.SET_VRING_BASE || payload.length < 8) return;
-    const { index } = vringState.decode(payload);
-    if (index < this.#bases.length) this.#bases[index] = null;
+  refused({ request }: Outgoing): void {
+    // The features may be in force, and a ring not enabled.
+    if (request === R.SET_FEATURES) this.#setFeatures("any");
   }
 
   /** `message` was accepted. */
   took({ request, payload, fds }: Outgoing): void {
     switch (request) {
       case R.SET_FEATURES:
-        this.#featuresSet = true;
+        this.#setFeatures(u64.decode(payload).value);
         break;
       case R.SET_PROTOCOL_FEATURES:
         this.#protocolFeatures = u64.decode(payload).value;
@@ -141,7 +145,7 @@ export class SessionModel {
         break;
       }
       case R.RESET_DEVICE:
-        this.#reset(0);
+        this.#reset(DEFAULT);
         break;
       case R.SET_STATUS:
         this.#setStatus(Number(u64.decode(payload).value));
@@ -167,8 +171,7 @@ export class SessionModel {
   }
 
   #judge({ request, payload, fds }: Outgoing): Verdict {
-    const { features, protocolFeatures, queueCount, queueSizeMax } =
-      this.#facts;
+    const { features, protocolFeatures, queueCount } = this.#facts;
     switch (request) {
       case R.SET_FEATURES: {
         const { value } = u64.decode(payload);
@@ -176,8 +179,9 @@ export class SessionModel {
         return (value & ~known) === 0n ? "either" : "refused";
       }
       case R.SET_PROTOCOL_FEATURES: {
-        const unknown = u64.decode(payload).value & ~protocolFeatures;
-        return unknown === 0n ? "accepted" : "refused";
+        const { value } = u64.decode(payload);
+        if ((value & ~protocolFeatures) !== 0n) return "refused";
+        return lacksWhatInBandNeeds(value) ? "fatal" : "accepted";
       }
       case R.SET_MEM_TABLE: {
         const regions = decodeMemoryTable(payload);
@@ -193,16 +197,27 @@ export class SessionModel {
         return yes(u64.decode(payload).value <= 0xffn);
       case R.SET_BACKEND_REQ_FD:
         return yes(fds[0] === "socket");
-      case R.NET_SET_MTU:
-      case R.SEND_RARP:
-      case R.RESET_OWNER:
-        return "either";
-      case R.SET_CONFIG: {
-        const { offset, size, flags } = configHeader.decode(payload);
-        const told = size === payload.length - configHeader.size;
-        const last = offset + size;
-        return yes(told && flags <= 1 && last <= this.#facts.writable);
+      case R.NET_SET_MTU: {
+        const { value } = u64.decode(payload);
+        return yes(value >= 68n && value <= 65535n);
       }
+      case R.IOTLB_MSG:
+        // Nobody is behind an IOMMU.
+        return "refused";
+      case R.SET_DEVICE_STATE_FD: {
+        const { index: direction, num: phase } = vringState.decode(payload);
+        const known = direction <= 1 && phase === 0 && fds[0] === "socket";
+        return known ? "either" : "refused";
+      }
+      case R.RESET_OWNER:
+      case R.SET_LOG_BASE:
+      case R.SET_LOG_FD:
+      case R.GET_INFLIGHT_FD:
+      case R.SET_INFLIGHT_FD:
+      case R.CHECK_DEVICE_STATE:
+        return "either";
+      case R.SET_CONFIG:
+        return this.#judgeConfig(payload);
       case R.SET_VRING_KICK:
       case R.SET_VRING_CALL:
       case R.SET_VRING_ERR:
@@ -217,16 +232,37 @@ export class SessionModel {
       case R.SET_VRING_NUM:
       case R.SET_VRING_BASE:
       case R.SET_VRING_ENABLE:
-      case R.GET_VRING_BASE: {
-        const { index, num } = vringState.decode(payload);
-        if (index >= queueCount) return "refused";
-        if (request === R.GET_VRING_BASE) return "accepted";
-        if (request === R.SET_VRING_ENABLE && num > 1) return "refused";
-        const size = request === R.SET_VRING_NUM;
-        return size && (num < 1 || num > queueSizeMax) ? "refused" : "either";
-      }
+      case R.VRING_KICK:
+      case R.GET_VRING_BASE:
+        return this.#judgeState(request, payload);
       default:
         return "accepted";
+    }
+  }
+
+  #judgeConfig(payload: Uint8Array): Verdict {
+    const { offset, size, flags } = configHeader.decode(payload);
+    const told = size === payload.length - configHeader.size;
+    return yes(
+      told && flags <= 1 && offset + size <= this.#facts.writable,
+    );
+  }
+
+  #judgeState(request: number, payload: Uint8Array): Verdict {
+    const { queueCount, queueSizeMax } = this.#facts;
+    const { index, num } = vringState.decode(payload);
+    if (index >= queueCount) return "refused";
+    switch (request) {
+      case R.GET_VRING_BASE:
+        return "accepted";
+      case R.SET_VRING_ENABLE:
+        return num > 1 ? "refused" : "either";
+      case R.VRING_KICK:
+        return num > 0 ? "refused" : "either";
+      case R.SET_VRING_NUM:
+        return num < 1 || num > queueSizeMax ? "refused" : "either";
+      default:
+        return "either";
     }
   }
 
@@ -256,11 +292,29 @@ export class SessionModel {
   #setStatus(status: number): void {
     // Where a ring was that went on from a base that is forgotten now.
     if (status === 0) return this.#reset(null);
-    this.#status = this.#featuresSet ? status : status & ~FEATURES_OK;
+    const agreed = this.#features !== null;
+    this.#status = agreed ? status : status & ~FEATURES_OK;
+  }
+
+  #setFeatures(features: bigint | "any"): void {
+    const before = this.#features;
+    this.#features = features;
+    if (before === null && features !== "any") return;
+    if (kindOf(before) === kindOf(features) && features !== "any") return;
+    // A ring that ran goes on from where rings of its kind begin.
+    for (const [i, base] of this.#bases.entries()) {
+      if (base === DEFAULT) this.#bases[i] = null;
+    }
+  }
+
+  #base(index: number): number | null {
+    const base = this.#bases[index] ?? null;
+    if (base !== DEFAULT) return base;
+    return kindOf(this.#features) === "packed" ? PACKED_START : 0;
   }
 
   #reset(base: number | null): void {
-    this.#featuresSet = false;
+    this.#features = null;
     this.#status = 0;
     this.#bases.fill(base);
   }
@@ -273,6 +327,19 @@ export class SessionModel {
 /** Whether the answer to `message`, which was accepted, is its own. */
 export function hasOwnReply({ request }: Outgoing): boolean {
   return repliesItself(request);
+}
+
+/** The kind of rings that `features` ask for. */
+function kindOf(features: bigint | null | "any"): string {
+  if (features === "any") return features;
+  return ((features ?? 0n) & RING_PACKED) === 0n ? "split" : "packed";
+}
+
+/** In-band notifications are acknowledged messages of the back-end. */
+function lacksWhatInBandNeeds(features: bigint): boolean {
+  const has = (feature: number) => (features & protocolBit(feature)) !== 0n;
+  return has(F.INBAND_NOTIFICATIONS) &&
+    !(has(F.BACKEND_REQ) && has(F.REPLY_ACK));
 }
 
 function yes(accepted: boolean): Verdict {
