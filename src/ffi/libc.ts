@@ -20,6 +20,11 @@ const SYMBOLS = {
     parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"],
     result: "pointer",
   },
+  // void *mremap(void *old_address, size_t old_size, size_t new_size, int flags, void *new_address);
+  mremap: {
+    parameters: ["pointer", "usize", "usize", "i32", "pointer"],
+    result: "pointer",
+  },
   // int munmap(void *addr, size_t length);
   munmap: { parameters: ["pointer", "usize"], result: "i32" },
   // int mlock(const void *addr, size_t length);
@@ -46,6 +51,12 @@ const SYMBOLS = {
   write: { parameters: ["i32", "buffer", "u32"], result: "i32" },
   // int fcntl(int fd, int cmd, ...);
   fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
+  // int fcntl(int fd, F_OFD_SETLK, struct flock *);
+  fcntlLock: {
+    name: "fcntl",
+    parameters: ["i32", "i32", "buffer"],
+    result: "i32",
+  },
   // int ioctl(int fd, unsigned long request, ...);
   ioctl: { parameters: ["i32", "u32", "buffer"], result: "i32" },
   // The same for requests whose argument is no pointer.
@@ -202,10 +213,10 @@ const SYMBOLS = {
 /** The functions of {@linkcode libc}. */
 export type Libc = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
 
-function load(): Libc {
+/** Opens the C library for the one symbol `name`. */
+function bind(name: string, symbol: Deno.ForeignFunction): unknown {
   try {
-    // A copy: what dlopen returns is a dictionary to V8, slower to look up in.
-    return { ...Deno.dlopen("libc.so.6", SYMBOLS).symbols };
+    return Deno.dlopen("libc.so.6", { [name]: symbol }).symbols[name];
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) {
       throw new UsageError(
@@ -220,5 +231,28 @@ function load(): Libc {
   }
 }
 
-/** The C library. Right after a failed synchronous call, `errno()` says why. */
+/**
+ * Deno compiles a trampoline for each symbol that is bound, 0.15 ms each and
+ * once more on each thread: so a symbol is bound when it is first looked up.
+ * V8 inlines the getter, and a hot call costs what it did.
+ */
+function load(): Libc {
+  const library = {};
+  for (const [name, symbol] of Object.entries(SYMBOLS)) {
+    let bound: unknown = null;
+    Object.defineProperty(library, name, {
+      enumerable: true,
+      get: () => bound ??= bind(name, symbol),
+      // For tests of what a kernel refuses.
+      set: (other) => bound = other,
+    });
+  }
+  return library as Libc;
+}
+
+/**
+ * The C library. Right after a failed synchronous call, `errno()` says why.
+ *
+ * @throws {UsageError} at the load of this module, where it may not be called
+ */
 export const libc: Libc = load();
