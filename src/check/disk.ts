@@ -10,7 +10,7 @@ import {
   rangeBytes,
 } from "../testing/block_driver.ts";
 import type { DriverSegment } from "../testing/ring_driver.ts";
-import { expect, expectEqual, Skip } from "./check.ts";
+import { expect, expectEqual, Skip } from "./verdict.ts";
 import type { CheckRun } from "./check_run.ts";
 import type { Guest, GuestOptions } from "./guest.ts";
 import type { GuestRing } from "./guest_ring.ts";

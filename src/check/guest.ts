@@ -10,10 +10,11 @@ import type {
 } from "../testing/driver_memory.ts";
 import { DriverMemory } from "../testing/driver_memory.ts";
 import type { Frontend } from "../vhost_user/frontend.ts";
-import { expect } from "./check.ts";
-import type { CheckRun } from "./check_run.ts";
-import { GuestRing, type RingSetup } from "./guest_ring.ts";
-import { type Workload, workloadOf } from "./workload.ts";
+import { expect } from "./verdict.ts";
+import type { CheckSession } from "./check_session.ts";
+import { GuestRing, type RingOwner, type RingSetup } from "./guest_ring.ts";
+import type { Workload, Workplace } from "./workload.ts";
+import { workloadOf } from "./workloads.ts";
 
 /** How a {@linkcode Guest} is set up. */
 export interface GuestOptions extends RingSetup {
@@ -40,9 +41,9 @@ export interface GuestOptions extends RingSetup {
 const MIB = 1 << 20;
 
 /** A front-end with memory and rings, and the usual work of its device. */
-export class Guest implements Disposable {
+export class Guest implements Disposable, RingOwner, Workplace {
   /** The check that it is part of. */
-  readonly run: CheckRun;
+  readonly run: CheckSession;
   /** The protocol's side. */
   readonly frontend: Frontend;
   /** Its memory. */
@@ -58,7 +59,7 @@ export class Guest implements Disposable {
   readonly #options: GuestOptions;
 
   /** Speaks over `frontend`, which it leaves open; `setUp` does the rest. */
-  constructor(run: CheckRun, frontend: Frontend, options: GuestOptions) {
+  constructor(run: CheckSession, frontend: Frontend, options: GuestOptions) {
     this.run = run;
     this.#options = options;
     this.frontend = frontend;

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import type { DriverMemory } from "../testing/driver_memory.ts";
+import type { Frontend } from "../vhost_user/frontend.ts";
 import { EventFd } from "../io/event_fd.ts";
 import {
   type AddOptions,
@@ -11,9 +13,25 @@ import {
   type RingDriver,
 } from "../testing/ring_driver.ts";
 import { asSplit, type SplitDriver } from "../testing/split_driver.ts";
-import { CheckFailure, expect } from "./check.ts";
-import type { Guest } from "./guest.ts";
-import type { WorkRequest } from "./workload.ts";
+import { CheckFailure, expect } from "./verdict.ts";
+import type { CheckSession } from "./check_session.ts";
+import type { WorkRequest } from "./work_request.ts";
+
+/** What a ring needs of the guest that it belongs to. */
+export interface RingOwner {
+  /** The check that it is part of. */
+  readonly run: CheckSession;
+  /** The protocol's side. */
+  readonly frontend: Frontend;
+  /** Where the ring is laid out. */
+  readonly memory: DriverMemory;
+  /** Negotiated virtio features. */
+  readonly features: bigint;
+  /** What else is done while a request is waited for. */
+  readonly workload: { pump?(): void };
+  /** The address in the front-end of what is at `guestAddress`. */
+  userAddress(guestAddress: number): number;
+}
 
 /** How rings are laid out and started. */
 export interface RingSetup {
@@ -54,13 +72,13 @@ export class GuestRing implements Disposable {
   readonly errFd: EventFd = EventFd.open();
   /** The heads that the device has. */
   readonly out: Set<number> = new Set();
-  readonly #guest: Guest;
+  readonly #guest: RingOwner;
   readonly #base: number;
   /** By head: what was given back and not asked for yet. */
   readonly #done = new Map<number, number>();
 
   /** Lays ring `index` out in the memory of `guest`. */
-  constructor(guest: Guest, index: number, setup: RingSetup) {
+  constructor(guest: RingOwner, index: number, setup: RingSetup) {
     this.#guest = guest;
     this.index = index;
     const packed = guest.run.target.packed;

@@ -6,7 +6,26 @@
 import type { DriverMemory } from "../testing/driver_memory.ts";
 import type { Prng } from "../testing/prng.ts";
 import type { DriverSegment } from "../testing/ring_driver.ts";
-import type { Shape } from "./workload.ts";
+
+/**
+ * How a part of a request is cut into descriptors: `size` bytes, where `usual`
+ * is how a driver does it. The sizes of the pieces, none of them 0.
+ */
+export type Shape = (size: number, usual: readonly number[]) => number[];
+
+/** How a request is laid out. */
+export interface Layout {
+  /** Of the bytes that the device reads; as usual by default. */
+  readonly readable?: Shape;
+  /** Of the bytes that the device writes; as usual by default. */
+  readonly writable?: Shape;
+  /** Where those that the device writes are; anywhere by default. */
+  readonly writableAt?: number;
+  /** Where those that the device reads are; anywhere by default. */
+  readonly readableAt?: number;
+  /** The region for both; any by default. */
+  readonly region?: number;
+}
 
 /** Nothing that the device is to write is so from the start. */
 export const UNTOUCHED = 0xa5;

@@ -10,7 +10,7 @@ import {
   VHOST_USER_F_PROTOCOL_FEATURES,
   VHOST_USER_PROTOCOL_F,
 } from "../vhost_user/protocol.ts";
-import { expectEqual } from "./check.ts";
+import { expectEqual } from "./verdict.ts";
 import { CheckRun } from "./check_run.ts";
 import type { Guest } from "./guest.ts";
 import { place, untouched } from "./layout.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { CheckFailure } from "./check.ts";
+import { CheckFailure } from "./verdict.ts";
 
 /**
  * The outcome of `work`; a CheckFailure where `what()` is not there after

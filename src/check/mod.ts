@@ -3,14 +3,9 @@
  *
  * @module
  */
-export {
-  type Check,
-  CheckFailure,
-  DEVICE_KINDS,
-  type DeviceKind,
-  type Level,
-  Skip,
-} from "./check.ts";
+export type { Check, Level } from "./check.ts";
+export { CheckFailure, Skip } from "./verdict.ts";
+export { DEVICE_KINDS, type DeviceKind } from "./target.ts";
 export { ALL_CHECKS } from "./all_checks.ts";
 export {
   BackEndGone,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { DeviceKind } from "./check.ts";
+import type { DeviceKind } from "./target.ts";
 import type { Outcome } from "./runner.ts";
 import type { CheckOptions } from "./target.ts";
 

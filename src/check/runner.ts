@@ -4,7 +4,8 @@
  * @module
  */
 import { ALL_CHECKS } from "./all_checks.ts";
-import { type Check, CheckFailure, type Level, Skip } from "./check.ts";
+import type { Check, Level } from "./check.ts";
+import { CheckFailure, Skip } from "./verdict.ts";
 import { CheckRun } from "./check_run.ts";
 import { listens } from "./dial.ts";
 import { learn } from "./learn.ts";

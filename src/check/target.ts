@@ -11,7 +11,12 @@ import {
   VIRTIO_F_RING_PACKED,
   VIRTIO_F_VERSION_1,
 } from "../device/features.ts";
-import type { DeviceKind } from "./check.ts";
+
+/** Which device is at the socket. */
+export type DeviceKind = "block" | "net" | "rng";
+
+/** The devices that can be checked. */
+export const DEVICE_KINDS: readonly DeviceKind[] = ["block", "net", "rng"];
 
 /** How a back-end is to be checked. */
 export interface CheckOptions {

@@ -4,10 +4,10 @@
  * @module
  */
 import { BLOCK_STATUS, blockHeader } from "../testing/block_driver.ts";
-import { expectBytes, expectEqual } from "./check.ts";
-import type { Guest } from "./guest.ts";
-import { cut, place, untouched, usual } from "./layout.ts";
-import type { Layout, Workload, WorkRequest } from "./workload.ts";
+import { expectBytes, expectEqual } from "./verdict.ts";
+import { cut, type Layout, place, untouched, usual } from "./layout.ts";
+import type { Workload, Workplace } from "./workload.ts";
+import type { WorkRequest } from "./work_request.ts";
 
 const READ = 0;
 const SECTOR_SIZE = 512;
@@ -17,16 +17,16 @@ export class BlockWorkload implements Workload {
   readonly ring = 0;
   readonly ringCount = 1;
   readonly descriptors = 3;
-  readonly #guest: Guest;
+  readonly #place: Workplace;
 
-  /** For the disk of `guest`. */
-  constructor(guest: Guest) {
-    this.#guest = guest;
+  /** For the disk at `place`. */
+  constructor(place: Workplace) {
+    this.#place = place;
   }
 
   /** Reads one block that is known, each time another. */
   request(layout: Layout = {}): WorkRequest {
-    const { memory, run } = this.#guest;
+    const { memory, run } = this.#place;
     const { known } = run.target;
     const size = blockSizeOf(run.target);
     const blocks = Math.max(1, Math.floor(known.length / size));

@@ -5,10 +5,10 @@
  */
 import { NET_HEADER_SIZE } from "../testing/net_driver.ts";
 import type { DriverSegment } from "../testing/ring_driver.ts";
-import { expectEqual } from "./check.ts";
-import type { Guest } from "./guest.ts";
-import { cut, place, usual } from "./layout.ts";
-import type { Layout, Workload, WorkRequest } from "./workload.ts";
+import { expectEqual } from "./verdict.ts";
+import { cut, type Layout, place, usual } from "./layout.ts";
+import type { Workload, Workplace } from "./workload.ts";
+import type { WorkRequest } from "./work_request.ts";
 
 /** IEEE 802: local experiments. */
 const ETHERTYPE = [0x88, 0xb5];
@@ -23,25 +23,25 @@ export class NetWorkload implements Workload {
   readonly ring = 1;
   readonly ringCount = 2;
   readonly descriptors = 2;
-  readonly #guest: Guest;
+  readonly #place: Workplace;
   /** By head: buffers for what comes in; null before there are any. */
   #buffers: Map<number, DriverSegment> | null = null;
 
-  /** For the card of `guest`. */
-  constructor(guest: Guest) {
-    this.#guest = guest;
+  /** For the card at `place`. */
+  constructor(place: Workplace) {
+    this.#place = place;
   }
 
   /** Without buffers to receive into, some cards stop sending. */
   pump(): void {
-    const ring = this.#guest.rings[0];
-    if (ring === undefined || !this.#guest.receives) return;
+    const ring = this.#place.rings[0];
+    if (ring === undefined || !this.#place.receives) return;
     const spare: DriverSegment[] = [];
     if (this.#buffers === null) {
       this.#buffers = new Map();
       const count = Math.min(BUFFER_COUNT, ring.driver.freeCount);
       for (let i = 0; i < count; i++) {
-        const address = this.#guest.memory.allocate(BUFFER_SIZE);
+        const address = this.#place.memory.allocate(BUFFER_SIZE);
         spare.push({ address, size: BUFFER_SIZE, writable: true });
       }
     }
@@ -58,7 +58,7 @@ export class NetWorkload implements Workload {
 
   /** One short frame. */
   request(layout: Layout = {}): WorkRequest {
-    const { memory, run } = this.#guest;
+    const { memory, run } = this.#place;
     const frame = testFrame(run.prng.next(), FRAME_SIZE);
     const bytes = new Uint8Array(NET_HEADER_SIZE + frame.length);
     bytes.set(frame, NET_HEADER_SIZE);

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { expect } from "./check.ts";
-import type { Guest } from "./guest.ts";
-import { cut, place, untouched, usual } from "./layout.ts";
-import type { Layout, Workload, WorkRequest } from "./workload.ts";
+import { expect } from "./verdict.ts";
+import { cut, type Layout, place, untouched, usual } from "./layout.ts";
+import type { Workload, Workplace } from "./workload.ts";
+import type { WorkRequest } from "./work_request.ts";
 
 const SIZE = 32;
 
@@ -15,16 +15,16 @@ export class RngWorkload implements Workload {
   readonly ring = 0;
   readonly ringCount = 1;
   readonly descriptors = 1;
-  readonly #guest: Guest;
+  readonly #place: Workplace;
 
-  /** For the device of `guest`. */
-  constructor(guest: Guest) {
-    this.#guest = guest;
+  /** For the device at `place`. */
+  constructor(place: Workplace) {
+    this.#place = place;
   }
 
   /** A buffer to be filled. */
   request(layout: Layout = {}): WorkRequest {
-    const { memory } = this.#guest;
+    const { memory } = this.#place;
     const { writable = usual } = layout;
     const at = place(memory, untouched(SIZE), layout.writableAt, layout.region);
     return {

@@ -5,7 +5,7 @@
  */
 import { BLOCK_STATUS } from "../../testing/block_driver.ts";
 import type { Check } from "../check.ts";
-import { expect, expectBytes, expectEqual } from "../check.ts";
+import { expect, expectBytes, expectEqual } from "../verdict.ts";
 import type { CheckRun } from "../check_run.ts";
 import { BLOCK_T, Disk, type DiskRequest } from "../disk.ts";
 import { blockSizeOf } from "../workload_block.ts";

@@ -5,19 +5,19 @@
  */
 import { BLOCK_STATUS, blockHeader } from "../../testing/block_driver.ts";
 import type { Check } from "../check.ts";
-import { expect, expectBytes } from "../check.ts";
+import { expect, expectBytes } from "../verdict.ts";
 import type { CheckRun } from "../check_run.ts";
 import { BLOCK_T, Disk } from "../disk.ts";
 import {
   bytewise,
   cut,
   place,
+  type Shape,
   shattered,
   untouched,
   whole,
 } from "../layout.ts";
 import { blockSizeOf } from "../workload_block.ts";
-import type { Shape } from "../workload.ts";
 import { BLOCK_F } from "./block_config.ts";
 import { diskCheck } from "./block_requests.ts";
 

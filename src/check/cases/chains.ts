@@ -9,10 +9,9 @@ import {
   VIRTQ_DESC_F_WRITE,
 } from "../../virtqueue/layout.ts";
 import type { Check } from "../check.ts";
-import { expectEqual } from "../check.ts";
+import { expectEqual } from "../verdict.ts";
 import type { CheckRun } from "../check_run.ts";
-import { bytewise, shattered, usual, whole } from "../layout.ts";
-import type { Layout } from "../workload.ts";
+import { bytewise, type Layout, shattered, usual, whole } from "../layout.ts";
 
 const FRAMING = "virtio 1.3 §2.7.4.1";
 const INDIRECT = "virtio 1.3 §2.7.5.3.2";

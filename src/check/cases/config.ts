@@ -10,7 +10,7 @@ import {
   VHOST_USER_PROTOCOL_F,
 } from "../../vhost_user/protocol.ts";
 import type { Check } from "../check.ts";
-import { expect, expectBytes } from "../check.ts";
+import { expect, expectBytes } from "../verdict.ts";
 import type { CheckRun } from "../check_run.ts";
 import type { Guest } from "../guest.ts";
 

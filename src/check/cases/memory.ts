@@ -9,7 +9,7 @@ import type {
 } from "../../testing/driver_memory.ts";
 import { VHOST_USER_PROTOCOL_F } from "../../vhost_user/protocol.ts";
 import type { Check } from "../check.ts";
-import { expect, expectEqual } from "../check.ts";
+import { expect, expectEqual } from "../verdict.ts";
 import type { CheckRun } from "../check_run.ts";
 import type { Guest } from "../guest.ts";
 

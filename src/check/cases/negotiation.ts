@@ -12,7 +12,7 @@ import {
 import type { Frontend } from "../../vhost_user/frontend.ts";
 import { VHOST_USER_PROTOCOL_F } from "../../vhost_user/protocol.ts";
 import type { Check } from "../check.ts";
-import { expect, expectEqual } from "../check.ts";
+import { expect, expectEqual } from "../verdict.ts";
 import type { CheckRun } from "../check_run.ts";
 
 const F = VHOST_USER_PROTOCOL_F;

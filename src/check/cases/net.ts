@@ -7,7 +7,7 @@
 import { NET_HEADER_SIZE } from "../../testing/net_driver.ts";
 import { VHOST_USER_PROTOCOL_F } from "../../vhost_user/protocol.ts";
 import type { Check } from "../check.ts";
-import { expect, expectEqual } from "../check.ts";
+import { expect, expectEqual } from "../verdict.ts";
 import type { CheckRun } from "../check_run.ts";
 import { cut, place } from "../layout.ts";
 import { testFrame } from "../workload_net.ts";

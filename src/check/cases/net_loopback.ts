@@ -8,7 +8,7 @@ import { VIRTIO_F_INDIRECT_DESC } from "../../device/features.ts";
 import { NET_HEADER_SIZE } from "../../testing/net_driver.ts";
 import type { DriverSegment } from "../../testing/ring_driver.ts";
 import type { Check } from "../check.ts";
-import { expect, expectBytes, expectEqual } from "../check.ts";
+import { expect, expectBytes, expectEqual } from "../verdict.ts";
 import type { CheckRun } from "../check_run.ts";
 import type { Guest, GuestOptions } from "../guest.ts";
 import type { GuestRing } from "../guest_ring.ts";

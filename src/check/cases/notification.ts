@@ -6,7 +6,7 @@
  */
 import { VIRTIO_F_EVENT_IDX } from "../../device/features.ts";
 import type { Check } from "../check.ts";
-import { expect } from "../check.ts";
+import { expect } from "../verdict.ts";
 import type { CheckRun } from "../check_run.ts";
 import type { Guest, GuestOptions } from "../guest.ts";
 import { batches } from "./rings.ts";

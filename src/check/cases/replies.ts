@@ -21,7 +21,7 @@ import {
 } from "../../vhost_user/protocol.ts";
 import { encodeMessage } from "../../vhost_user/message.ts";
 import type { Check } from "../check.ts";
-import { expect, expectEqual } from "../check.ts";
+import { expect, expectEqual } from "../verdict.ts";
 import type { CheckRun } from "../check_run.ts";
 import type { Guest } from "../guest.ts";
 

@@ -5,7 +5,7 @@
  */
 import { VHOST_USER_PROTOCOL_F } from "../../vhost_user/protocol.ts";
 import type { Check } from "../check.ts";
-import { expectEqual } from "../check.ts";
+import { expectEqual } from "../verdict.ts";
 import type { CheckRun } from "../check_run.ts";
 import { capacityOf } from "./rings.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Check } from "../check.ts";
-import { expect } from "../check.ts";
+import { expect } from "../verdict.ts";
 import type { CheckRun } from "../check_run.ts";
 import type { Guest } from "../guest.ts";
 import { cut, place, UNTOUCHED, untouched } from "../layout.ts";
