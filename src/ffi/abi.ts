@@ -111,6 +111,9 @@ export const F_GETFD = 1;
 export const F_GETFL = 3;
 export const F_SETFL = 4;
 export const F_DUPFD_CLOEXEC = 1030;
+export const F_OFD_SETLK = 37;
+export const F_WRLCK = 1;
+export const F_UNLCK = 2;
 export const F_ADD_SEALS = 1033;
 export const F_GET_SEALS = 1034;
 export const F_SEAL_SHRINK = 2;
@@ -146,12 +149,15 @@ export const RWF_DSYNC = 2;
 export const IOV_MAX = 1024;
 
 // sys/mman.h
+export const PROT_NONE = 0;
 export const PROT_READ = 1;
 export const PROT_WRITE = 2;
 export const MAP_SHARED = 1;
 export const MAP_PRIVATE = 2;
 export const MAP_ANONYMOUS = 0x20;
 export const MAP_NORESERVE = 0x4000;
+export const MREMAP_MAYMOVE = 1;
+export const MREMAP_FIXED = 2;
 export const MFD_CLOEXEC = 1;
 export const MFD_ALLOW_SEALING = 2;
 export const MFD_HUGETLB = 4;

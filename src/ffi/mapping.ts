@@ -10,6 +10,9 @@ import {
   MAP_NORESERVE,
   MAP_PRIVATE,
   MAP_SHARED,
+  MREMAP_FIXED,
+  MREMAP_MAYMOVE,
+  PROT_NONE,
   PROT_READ,
   PROT_WRITE,
 } from "./abi.ts";
@@ -26,6 +29,14 @@ new ArrayBuffer(8).transfer();
 const PAGE_SIZE = libc.getpagesize();
 /** `MAP_FAILED`, (void *) -1, as it comes out of a 64-bit pointer. */
 const MAP_FAILED = 2 ** 64;
+
+/** A part of a shared mapping of this process: whole pages. */
+export interface MappingPiece {
+  /** Of its first byte. */
+  readonly address: number;
+  /** In bytes. */
+  readonly size: number;
+}
 
 /**
  * Mapped memory. Disposing unmaps it and detaches `buffer`, so that a view
@@ -89,6 +100,37 @@ export class Mapping implements Disposable {
     const access = options.readOnly ? PROT_READ : PROT_READ | PROT_WRITE;
     const base = map(whole, access, MAP_SHARED | MAP_NORESERVE, fd, start);
     return new Mapping(base, whole, delta, size);
+  }
+
+  /**
+   * The pages of `pieces`, side by side: each is mapped once more, and stays
+   * when the other mapping goes. Throws a SystemError, as where pages are huge
+   * and the pieces are not, or where they are not shared memory.
+   */
+  static joined(pieces: readonly MappingPiece[]): Mapping {
+    const size = pieces.reduce((sum, piece) => sum + piece.size, 0);
+    assert(size > 0 && Number.isSafeInteger(size), "the size of a mapping");
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    // A place for all of them, where nothing may be touched.
+    const base = map(size, PROT_NONE, flags, -1, 0);
+    let done = 0;
+    for (const { address, size: length } of pieces) {
+      // An old size of 0: another mapping of the same pages (mremap(2)).
+      const result = libc.mremap(
+        pointerTo(address),
+        0n,
+        BigInt(length),
+        MREMAP_MAYMOVE | MREMAP_FIXED,
+        pointerTo(base + done),
+      );
+      const failure = errno();
+      if (addressFrom(result) === MAP_FAILED) {
+        check(libc.munmap(pointerTo(base), BigInt(size)), "munmap");
+        throw systemError("mremap", failure);
+      }
+      done += length;
+    }
+    return new Mapping(base, size, 0, size);
   }
 
   /** Unmaps. Harmless when done already. */

@@ -115,3 +115,38 @@ Deno.test("huge pages are mapped and unmapped whole", () => {
   two[Symbol.dispose]();
   assertEquals(mappingCount(), before);
 });
+
+Deno.test("pieces of a mapping are joined in any order, and outlive it", () => {
+  using fd = createMemfd("mapping-test", 6 * PAGE);
+  const before = mappingCount();
+  const whole = Mapping.shared(fd.number, 6 * PAGE, 0);
+  const bytes = new Uint8Array(whole.buffer);
+  for (let i = 0; i < 6; i++) bytes[i * PAGE] = i + 1;
+  const piece = (page: number, count: number) => ({
+    address: whole.address + page * PAGE,
+    size: count * PAGE,
+  });
+  const joined = Mapping.joined([piece(4, 2), piece(0, 1), piece(4, 1)]);
+  const view = new Uint8Array(joined.buffer);
+  const firsts = () => [0, 1, 2, 3].map((page) => view[page * PAGE]);
+  assertEquals([joined.size, ...firsts()], [4 * PAGE, 5, 6, 1, 5]);
+  view[3 * PAGE] = 99;
+  assertEquals([bytes[4 * PAGE], view[0]], [99, 99]);
+  whole[Symbol.dispose]();
+  assertEquals(firsts(), [99, 6, 1, 99]);
+  joined[Symbol.dispose]();
+  assertEquals(mappingCount(), before);
+});
+
+Deno.test("private memory is not joined, and nothing is left of the attempt", () => {
+  using fd = createMemfd("mapping-test", PAGE);
+  using shared = Mapping.shared(fd.number, PAGE, 0);
+  using mapping = Mapping.anonymous(PAGE);
+  const pieces = [shared, mapping].map(({ address }) => ({
+    address,
+    size: PAGE,
+  }));
+  const before = mappingCount();
+  assertThrows(() => Mapping.joined(pieces), SystemError, "mremap");
+  assertEquals(mappingCount(), before);
+});
