@@ -6,11 +6,11 @@
 import type { DriverMemory } from "../testing/driver_memory.ts";
 import type { Frontend } from "../vhost_user/frontend.ts";
 import { EventFd } from "../io/event_fd.ts";
-import {
-  type AddOptions,
-  type DriverSegment,
-  openRing,
-  type RingDriver,
+import { openRing } from "../testing/open_ring.ts";
+import type {
+  AddOptions,
+  DriverSegment,
+  RingDriver,
 } from "../testing/ring_driver.ts";
 import { asSplit, type SplitDriver } from "../testing/split_driver.ts";
 import { CheckFailure, expect } from "./verdict.ts";

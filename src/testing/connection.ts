@@ -17,7 +17,8 @@ import type { BackendHandlers } from "../vhost_user/frontend_handlers.ts";
 import type { InflightBuffer } from "../vhost_user/frontend_inflight.ts";
 import { protocolBit, VHOST_USER_PROTOCOL_F } from "../vhost_user/protocol.ts";
 import { DriverMemory, type DriverRegionSpec } from "./driver_memory.ts";
-import { openRing, type RingDriver } from "./ring_driver.ts";
+import { openRing } from "./open_ring.ts";
+import type { RingDriver } from "./ring_driver.ts";
 import { SplitDriver } from "./split_driver.ts";
 
 const INFLIGHT = VHOST_USER_PROTOCOL_F.INFLIGHT_SHMFD;

@@ -22,7 +22,7 @@ import { DriverMemory, type DriverRegionSpec } from "./driver_memory.ts";
 import { FakeRing } from "./fake_ring.ts";
 import type { RequestLayout, RequestPart } from "./request_layout.ts";
 import type { RequestRingOptions } from "./request_ring.ts";
-import { openRing } from "./ring_driver.ts";
+import { openRing } from "./open_ring.ts";
 import type { RingKind } from "./ring_kinds.ts";
 import type { RingRequest } from "./ring_request.ts";
 

@@ -12,13 +12,12 @@ export {
   type DriverRegionSpec,
 } from "./driver_memory.ts";
 export { Prng } from "./prng.ts";
+export { openRing, type RingOptions } from "./open_ring.ts";
 export {
   type AddOptions,
   type DriverSegment,
-  openRing,
   type RawDescriptor,
   type RingDriver,
-  type RingOptions,
   type UsedChain,
 } from "./ring_driver.ts";
 export {

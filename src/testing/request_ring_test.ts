@@ -11,7 +11,7 @@ import { DriverMemory } from "./driver_memory.ts";
 import { FakeDriver, type FakeDriverOptions } from "./fake_driver.ts";
 import type { RequestLayout } from "./request_layout.ts";
 import { RequestRing, type RingPort } from "./request_ring.ts";
-import { openRing } from "./ring_driver.ts";
+import { openRing } from "./open_ring.ts";
 import { RING_KINDS, type RingKind } from "./ring_kinds.ts";
 import { StalledError } from "./ring_request.ts";
 

@@ -16,7 +16,8 @@ import {
   DriverMemory,
   type DriverRegion,
 } from "../../src/testing/driver_memory.ts";
-import { openRing, type RingDriver } from "../../src/testing/ring_driver.ts";
+import { openRing } from "../../src/testing/open_ring.ts";
+import type { RingDriver } from "../../src/testing/ring_driver.ts";
 import { Frontend, type SharedRegion } from "../../src/vhost_user/frontend.ts";
 import { withDeadline } from "../vm/deadline.ts";
 

@@ -14,7 +14,8 @@ import {
 } from "../../../src/testing/block_driver.ts";
 import { DriverMemory } from "../../../src/testing/driver_memory.ts";
 import type { Prng } from "../../../src/testing/prng.ts";
-import { openRing, type RingDriver } from "../../../src/testing/ring_driver.ts";
+import { openRing } from "../../../src/testing/open_ring.ts";
+import type { RingDriver } from "../../../src/testing/ring_driver.ts";
 import { Frontend } from "../../../src/vhost_user/frontend.ts";
 import type { InflightBuffer } from "../../../src/vhost_user/frontend_inflight.ts";
 import {
