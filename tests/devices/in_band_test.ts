@@ -19,7 +19,9 @@ import {
 import {
   Frontend,
   UnixSocket,
+  VHOST_USER,
   VHOST_USER_PROTOCOL_F,
+  vringState,
 } from "../../src/vhost_user/mod.ts";
 import type { ServerStatus } from "../../src/server/server.ts";
 import type { Device } from "../../src/device/mod.ts";
@@ -138,6 +140,44 @@ for (const dataPlane of ["inline", "worker"] as const) {
       });
     });
   }
+
+  Deno.test(`[H30] a storm of VRING_KICK without requests hurts nobody (${dataPlane})`, async () => {
+    const device = await devices.rng.open(
+      completeOptions(devices.rng.options, {}),
+    );
+    await served(device, dataPlane, async (frontend) => {
+      using guest = await Connection.open(frontend, optionsFor(0n));
+      const port = guest.rings[0]!;
+      const rng = new RngDriver(guest.memory, port.ring, port);
+      const payload = vringState.encode({ index: 0, num: 0 });
+      for (let i = 0; i < 20_000; i++) {
+        await frontend.send(VHOST_USER.VRING_KICK, payload);
+      }
+      assertEquals((await rng.bytes(64)).length, 64);
+    });
+  });
+
+  Deno.test(`[H20] calls that nobody reads do not hold up a ring (${dataPlane})`, async () => {
+    const device = await devices.rng.open(
+      completeOptions(devices.rng.options, {}),
+    );
+    await served(device, dataPlane, async (frontend) => {
+      using guest = await Connection.open(frontend, optionsFor(0n));
+      const [deaf, theirs] = UnixSocket.pair();
+      using _deaf = deaf;
+      const request = VHOST_USER.SET_BACKEND_REQ_FD;
+      await frontend.command(request, undefined, [theirs.fd]);
+      theirs[Symbol.dispose]();
+      const { ring } = guest.rings[0]!;
+      const address = guest.memory.allocate(64);
+      for (let done = 0; done < 2_000; done++) {
+        ring.add([{ address, size: 64, writable: true }]);
+        if (ring.publish()) await frontend.vringKick(0);
+        ring.armInterrupt();
+        while (ring.nextUsed() === null) await frontend.getFeatures();
+      }
+    });
+  });
 
   Deno.test(`VRING_ERR tells that a ring broke (${dataPlane})`, async () => {
     const device = await devices.rng.open(
