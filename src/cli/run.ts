@@ -13,8 +13,7 @@ import {
   parseCommandLine,
   type Registry,
 } from "./command_line.ts";
-import { parseConfig } from "./config.ts";
-import { deviceHelp, programHelp, serveHelp } from "./help.ts";
+import { loadDevices } from "./devices.ts";
 import type { ServedDevice } from "./serve.ts";
 import { ToolError } from "./tools.ts";
 
@@ -28,8 +27,8 @@ export interface House {
     logLevel: LogLevel,
     controlPath?: string,
   ): Promise<void>;
-  /** The text of the file at `path`. Throws a SystemError or a UsageError. */
-  readText(path: string): string;
+  /** The text of the file at `path`. Rejects with a SystemError or a UsageError. */
+  readText(path: string): Promise<string>;
 }
 
 /** Where the program writes, and what it works on. */
@@ -38,8 +37,11 @@ export interface Environment {
   print(line: string): void;
   /** Writes a line to standard error, or throws. */
   complain(line: string): void;
-  /** Loads the devices, which need `--allow-ffi`. */
-  load(): Promise<House>;
+  /**
+   * Loads the devices, which need `--allow-ffi`; where `word`, the first
+   * argument, asks for one or for none of them, no more than that.
+   */
+  load(word: string | undefined): Promise<House>;
 }
 
 const EXIT_OK = 0;
@@ -54,15 +56,19 @@ const PROGRAM: Environment = {
   complain: (line) => console.error(line),
   // Not at the top: opening the C library fails without permission, and then
   // there would be a stack instead of one line.
-  async load(): Promise<House> {
-    const { devices } = await import("../../devices/mod.ts");
-    const { serveDevices } = await import("./serve.ts");
-    // Through the C library as the devices do: that takes no permission more.
-    const { readTextFile } = await import("../io/text_file.ts");
+  async load(word): Promise<House> {
+    const devices = await loadDevices(word);
     return {
       devices,
-      serve: serveDevices,
-      readText: (path) => readTextFile(path, CONFIG_SIZE_MAX),
+      async serve(...served): Promise<void> {
+        const { serveDevices } = await import("./serve.ts");
+        return await serveDevices(...served);
+      },
+      // Through the C library as the devices do: that takes no permission more.
+      async readText(path): Promise<string> {
+        const { readTextFile } = await import("../io/text_file.ts");
+        return readTextFile(path, CONFIG_SIZE_MAX);
+      },
     };
   },
 };
@@ -83,7 +89,7 @@ export async function run(
       print(environment, version());
       return EXIT_OK;
     }
-    const house = await environment.load();
+    const house = await environment.load(args[0]);
     const command = parseCommandLine(args, house.devices);
     if (command.kind === "tool") {
       const tool = await command.tool.load();
@@ -126,20 +132,22 @@ async function execute(
   switch (command.kind) {
     case "version":
       return print(environment, version());
-    case "help":
-      return print(
-        environment,
-        command.device === null
-          ? programHelp(house.devices)
-          : deviceHelp(command.device),
-      );
+    case "help": {
+      const { deviceHelp, programHelp } = await import("./help.ts");
+      const help = command.device === null
+        ? programHelp(house.devices)
+        : deviceHelp(command.device);
+      return print(environment, help);
+    }
     case "capabilities": {
       const { type, capabilities: features } = command.device;
       const answer = { type, features };
       return print(environment, JSON.stringify(answer, null, 2));
     }
-    case "serve-help":
+    case "serve-help": {
+      const { serveHelp } = await import("./help.ts");
       return print(environment, serveHelp());
+    }
     case "serve": {
       const { device: descriptor, options, common } = command;
       const { name } = descriptor;
@@ -149,7 +157,8 @@ async function execute(
     }
     case "serve-config": {
       const { path } = command;
-      const text = house.readText(path);
+      const text = await house.readText(path);
+      const { parseConfig } = await import("./config.ts");
       const config = parseConfig(path, text, house.devices);
       const { devices, logLevel, controlPath } = config;
       return await house.serve(devices, logLevel, controlPath);

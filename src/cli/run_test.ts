@@ -66,7 +66,7 @@ async function outcome(
     load: () =>
       Promise.resolve({
         devices: { disk, tape },
-        readText: (path) => FILES[path] ?? missing(path),
+        readText: async (path) => FILES[path] ?? await missing(path),
         serve(devices, logLevel) {
           for (const { name, origin, descriptor, ...rest } of devices) {
             const device = descriptor.name;
