@@ -14,6 +14,16 @@ export interface LoadSegment {
   readonly writable: boolean;
 }
 
+/** Where the three areas of a ring are, guest addresses. */
+export interface LoadRingAreas {
+  /** The descriptor area. */
+  readonly descriptorArea: number;
+  /** The driver area. */
+  readonly driverArea: number;
+  /** The device area. */
+  readonly deviceArea: number;
+}
+
 /** How a ring is laid out. */
 export interface LoadRingOptions {
   /** Entries. */
@@ -24,6 +34,8 @@ export interface LoadRingOptions {
   readonly eventIndex: boolean;
   /** Each request in an indirect table. */
   readonly indirect: boolean;
+  /** Those of a ring that was laid out and not used yet; else there are new ones. */
+  readonly areas?: LoadRingAreas;
 }
 
 /** `take` when there is nothing. */
@@ -35,15 +47,9 @@ export const UNKNOWN = -2;
  * A ring whose requests were laid out once. A _slot_ is a request that can be
  * out once at a time, in one of a few _shapes_, each a list of buffers.
  */
-export interface LoadRing {
+export interface LoadRing extends LoadRingAreas {
   /** Entries. */
   readonly size: number;
-  /** The descriptor area, guest address. */
-  readonly descriptorArea: number;
-  /** The driver area, guest address. */
-  readonly driverArea: number;
-  /** The device area, guest address. */
-  readonly deviceArea: number;
   /** What SET_VRING_BASE says of the ring as it starts. */
   readonly base: number;
   /** Bytes that the device says it wrote for what `take` gave. */
@@ -67,6 +73,8 @@ export interface LoadRing {
   /** Asks for no calls. */
   disarm(): void;
 }
+
+const PAGE = 4096;
 
 /** Words that a descriptor takes in a template. */
 export const TEMPLATE_WORDS = 4;
@@ -102,6 +110,20 @@ export class Templates {
       }
     }
   }
+}
+
+/** Allocates the areas of a ring, of so many bytes each. */
+export function allocateAreas(
+  memory: DriverMemory,
+  table: number,
+  driver: number,
+  device: number,
+): LoadRingAreas {
+  return {
+    descriptorArea: memory.allocate(table, PAGE),
+    driverArea: memory.allocate(driver, PAGE),
+    deviceArea: memory.allocate(device, PAGE),
+  };
 }
 
 /** Typed views of `size` bytes of guest memory. */

@@ -11,6 +11,7 @@ import {
 } from "../virtqueue/layout.ts";
 import { acquire, release } from "../virtqueue/ordering.ts";
 import {
+  allocateAreas,
   type LoadRing,
   type LoadRingOptions,
   NONE,
@@ -20,7 +21,6 @@ import {
   wordsAt,
 } from "./load_ring.ts";
 
-const PAGE = 4096;
 /** Flags of a descriptor that the wrap counters turn, virtio 1.3 §2.8.1. */
 const AVAIL_BIT = 7;
 const USED_BIT = 15;
@@ -73,9 +73,10 @@ export class PackedLoadRing implements LoadRing {
     this.#templates = new Templates(options);
     this.#held = new Uint16Array(slots.length);
     const tableSize = DESCRIPTOR_SIZE * size;
-    this.descriptorArea = memory.allocate(tableSize, PAGE);
-    this.driverArea = memory.allocate(4, PAGE);
-    this.deviceArea = memory.allocate(4, PAGE);
+    const areas = options.areas ?? allocateAreas(memory, tableSize, 4, 4);
+    this.descriptorArea = areas.descriptorArea;
+    this.driverArea = areas.driverArea;
+    this.deviceArea = areas.deviceArea;
     const [shorts, words] = wordsAt(memory, this.descriptorArea, tableSize);
     this.#shorts = shorts;
     this.#table = words;

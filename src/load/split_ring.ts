@@ -16,6 +16,7 @@ import {
 } from "../virtqueue/layout.ts";
 import { acquire, release } from "../virtqueue/ordering.ts";
 import {
+  allocateAreas,
   type LoadRing,
   type LoadRingOptions,
   NONE,
@@ -25,7 +26,6 @@ import {
   wordsAt,
 } from "./load_ring.ts";
 
-const PAGE = 4096;
 const NOT_SHAPED = 0xff;
 const DESCRIPTOR_WORDS = DESCRIPTOR_SIZE / 4;
 
@@ -70,9 +70,11 @@ export class SplitLoadRing implements LoadRing {
     const tableSize = DESCRIPTOR_SIZE * size;
     const availSize = 6 + 2 * size;
     const usedSize = 6 + 8 * size;
-    this.descriptorArea = memory.allocate(tableSize, PAGE);
-    this.driverArea = memory.allocate(availSize, PAGE);
-    this.deviceArea = memory.allocate(usedSize, PAGE);
+    const areas = options.areas ??
+      allocateAreas(memory, tableSize, availSize, usedSize);
+    this.descriptorArea = areas.descriptorArea;
+    this.driverArea = areas.driverArea;
+    this.deviceArea = areas.deviceArea;
     this.#table = wordsAt(memory, this.descriptorArea, tableSize)[1];
     this.#avail = wordsAt(memory, this.driverArea, availSize)[0];
     this.#used = wordsAt(memory, this.deviceArea, usedSize)[0];
