@@ -2,12 +2,13 @@
  * Sends so many frames through a card, with a driver that allocates nothing,
  * and says when it is warm: for tests that look at what V8 does then.
  *
- *     deno run --allow-all net_hot_run.ts loopback|tap NAME
+ *     deno run --allow-all net_hot_run.ts loopback|tap split|packed [NAME]
  *
  * @module
  */
+import type { LoadRing, LoadSegment } from "../../src/load/load_ring.ts";
 import { Card } from "./card.ts";
-import { HotRing } from "./hot_ring.ts";
+import { hotRing, kindNamed } from "./hot_ring.ts";
 
 const SIZE = 256;
 const DEPTH = 128;
@@ -17,28 +18,24 @@ const MEASURED = 1_000_000;
 const SIZES = [60, 64, 590, 1514];
 const BUFFER_SIZE = 2048;
 
-/** One ring whose chains are posted again as they come back. */
+/** One ring whose requests are posted again as they come back. */
 class Side {
   done = 0;
-  readonly #ring: HotRing;
+  readonly #ring: LoadRing;
 
-  constructor(card: Card, index: number) {
-    const { memory, rings } = card.fake;
-    this.#ring = new HotRing(memory, rings[index]!, 1);
-  }
-
-  /** Makes chain `number` a buffer of `size` bytes, and posts it. */
-  layOut(number: number, address: number, size: number): void {
-    const writable = size === BUFFER_SIZE;
-    this.#ring.layOut(number, [{ address, size, writable }]);
-    this.#ring.post(number);
+  constructor(card: Card, index: number, segments: readonly LoadSegment[]) {
+    const requests = segments.map((segment) => [segment]);
+    this.#ring = hotRing(card.fake, index, requests);
+    for (let i = 0; i < requests.length; i++) this.#ring.add(i, 0);
+    this.#ring.publish();
   }
 
   /** Takes back what is there, and posts it again. */
   turn(): void {
     const ring = this.#ring;
+    if (!ring.look()) return;
     for (let i = ring.take(); i >= 0; i = ring.take()) {
-      ring.post(i);
+      ring.add(i, 0);
       this.done++;
     }
     ring.publish();
@@ -47,20 +44,18 @@ class Side {
 
 function layOut(card: Card): [receive: Side, transmit: Side] {
   const { memory } = card.fake;
-  const receive = new Side(card, 0);
-  const transmit = new Side(card, 1);
-  for (let i = 0; i < SIZE; i++) {
-    receive.layOut(i, memory.allocate(BUFFER_SIZE), BUFFER_SIZE);
-  }
-  for (let i = 0; i < DEPTH; i++) {
+  const buffers = Array.from({ length: SIZE }, () => ({
+    address: memory.allocate(BUFFER_SIZE),
+    size: BUFFER_SIZE,
+    writable: true,
+  }));
+  const frames = Array.from({ length: DEPTH }, (_, i) => {
     const size = 12 + SIZES[i % SIZES.length]!;
     const address = memory.allocate(size);
     memory.write(address, new Uint8Array(size).fill(2, 12));
-    transmit.layOut(i, address, size);
-  }
-  receive.turn();
-  transmit.turn();
-  return [receive, transmit];
+    return { address, size, writable: false };
+  });
+  return [new Side(card, 0, buffers), new Side(card, 1, frames)];
 }
 
 function run(card: Card, sides: [Side, Side], count: number): void {
@@ -79,9 +74,11 @@ function run(card: Card, sides: [Side, Side], count: number): void {
 }
 
 if (import.meta.main) {
-  const [backend, ifname] = Deno.args;
+  const [backend, kind, ifname] = Deno.args;
   const given = ifname === undefined ? {} : { ifname };
-  await using card = await Card.open({ backend: backend!, ...given });
+  await using card = await Card.open({ backend: backend!, ...given }, {
+    kind: kindNamed(kind),
+  });
   const sides = layOut(card);
   run(card, sides, WARM_UP);
   // With --expose-gc, so that what comes now is from now.

@@ -1,4 +1,5 @@
 import { assertEquals, assertLess, assertStringIncludes } from "@std/assert";
+import { RING_KINDS } from "../../src/testing/mod.ts";
 import { canMakeNetns, Netns } from "../support/netns.ts";
 import { hasProgram, requirement } from "../support/require.ts";
 
@@ -40,18 +41,22 @@ function isQuiet(lines: readonly string[]): void {
   assertLess(bailouts.length, 10, bailouts.join("\n"));
 }
 
-Deno.test({
-  name: "1 M frames make no garbage and keep their optimised code (loopback)",
-  ignore: !canTrace,
-  fn: async () => isQuiet(await trace(command("loopback"))),
-});
+for (const { name: kind } of RING_KINDS) {
+  Deno.test({
+    name:
+      `1 M frames make no garbage and keep their optimised code (loopback, ${kind})`,
+    ignore: !canTrace,
+    fn: async () => isQuiet(await trace(command("loopback", kind))),
+  });
 
-Deno.test({
-  name: "1 M frames make no garbage and keep their optimised code (tap)",
-  ignore: !canTrace || !canMakeTap,
-  async fn() {
-    using netns = new Netns();
-    netns.addTap("t0", "192.0.2.1/24");
-    isQuiet(await trace(netns.command(command("tap", "t0"))));
-  },
-});
+  Deno.test({
+    name:
+      `1 M frames make no garbage and keep their optimised code (tap, ${kind})`,
+    ignore: !canTrace || !canMakeTap,
+    async fn() {
+      using netns = new Netns();
+      netns.addTap("t0", "192.0.2.1/24");
+      isQuiet(await trace(netns.command(command("tap", kind, "t0"))));
+    },
+  });
+}

@@ -2,13 +2,14 @@
  * Serves so many requests for random bytes, to a driver that allocates
  * nothing, and says when it is warm: for tests that look at what V8 does then.
  *
- *     deno run --allow-all rng_hot_run.ts kernel|file|budget
+ *     deno run --allow-all rng_hot_run.ts kernel|file|budget [split|packed]
  *
  * @module
  */
 import { rng } from "../../devices/rng/mod.ts";
+import type { LoadRing } from "../../src/load/load_ring.ts";
 import { FakeDriver, type GivenOptions } from "../../src/testing/mod.ts";
-import { HotRing } from "./hot_ring.ts";
+import { hotRing, kindNamed } from "./hot_ring.ts";
 import { measureRounds } from "./rounds.ts";
 
 const DEPTH = 64;
@@ -26,22 +27,21 @@ const VARIANTS: Record<string, GivenOptions> = {
 /** The driver: requests of one segment, and every fourth of two. */
 class Load {
   readonly #fake: FakeDriver;
-  readonly #ring: HotRing;
+  readonly #ring: LoadRing;
 
   constructor(fake: FakeDriver) {
     this.#fake = fake;
-    this.#ring = new HotRing(fake.memory, fake.rings[0]!, 2);
-    for (let i = 0; i < DEPTH; i++) {
+    const requests = Array.from({ length: DEPTH }, (_, i) => {
       const sizes = i % 4 === 0 ? [REQUEST_SIZE - 4, 4] : [REQUEST_SIZE];
       const address = fake.memory.allocate(REQUEST_SIZE);
-      const pieces = sizes.map((size, n) => ({
+      return sizes.map((size, n) => ({
         address: address + n * (REQUEST_SIZE - 4),
         size,
         writable: true,
       }));
-      this.#ring.layOut(i, pieces);
-      this.#ring.post(i);
-    }
+    });
+    this.#ring = hotRing(fake, 0, requests);
+    for (let i = 0; i < DEPTH; i++) this.#ring.add(i, 0);
     this.#ring.publish();
   }
 
@@ -61,11 +61,12 @@ class Load {
   #turn(): number {
     const ring = this.#ring;
     let count = 0;
+    if (!ring.look()) return 0;
     for (let i = ring.take(); i >= 0; i = ring.take()) {
       if (ring.written !== REQUEST_SIZE) {
         throw new Error(`Request ${i} is short`);
       }
-      ring.post(i);
+      ring.add(i, 0);
       count++;
     }
     ring.publish();
@@ -74,9 +75,10 @@ class Load {
 }
 
 if (import.meta.main) {
-  const variant = Deno.args[0]!;
+  const [variant, kind] = Deno.args as [string, string?];
   await using fake = await FakeDriver.open(rng, VARIANTS[variant]!, {
     queueSize: RING_SIZE,
+    kind: kindNamed(kind),
   });
   const load = new Load(fake);
   load.run(WARM_UP);
