@@ -114,7 +114,7 @@ async function tryRounds(
   const tally = new Tally();
   const end = performance.now() + timeMs;
   // What is made once and kept is made now.
-  await tryBatch(target, { shape: zeros(target), steps: [] });
+  await tryNothing(target, seed);
   let before = Footprint.take();
   let left = path === undefined ? runs : 1;
   for (let round = 0; left > 0 && performance.now() < end; round++) {
@@ -135,6 +135,16 @@ async function tryRounds(
     options.progress?.(tally, now.resident);
   }
   return tally;
+}
+
+/** The plainest world, in which nothing is done. */
+async function tryNothing(target: Target, seed: number): Promise<void> {
+  const batch = { shape: zeros(target), steps: [] };
+  try {
+    await tryBatch(target, batch);
+  } catch (error) {
+    throw new Finding(target, seed, "", batch, error);
+  }
 }
 
 async function tryRound(
