@@ -4,6 +4,7 @@
  */
 import { GuestMemory } from "./guest_memory.ts";
 import { type Iotlb, IOTLB_READ } from "./iotlb.ts";
+import { JoinedAreas } from "./joined_areas.ts";
 
 /** Questions that are open at once. */
 export const QUESTIONS_MAX = 64;
@@ -62,6 +63,8 @@ export class IovaMemory extends GuestMemory {
   readonly questionPermissions: Uint8Array = new Uint8Array(QUESTIONS_MAX);
   /** How many of them, the first ones, were sent. */
   sentCount = 0;
+  /** The parts of the ring that are not in one piece. */
+  readonly joined: JoinedAreas = new JoinedAreas();
   /** A page that the front-end refused, or NONE; asked for once more it fails. */
   #refused = NONE;
 

@@ -191,6 +191,7 @@ export class DataPlane implements Disposable {
   /** Ends the device's data side and closes the waiting place. */
   [Symbol.dispose](): void {
     this.#device[Symbol.dispose]?.();
+    this.#virtual[Symbol.dispose]();
     this.waiter[Symbol.dispose]();
     this.#uring?.[Symbol.dispose]();
   }
@@ -290,6 +291,7 @@ export class DataPlane implements Disposable {
       else this.#suspend(ring);
     }
     old.forget();
+    this.#virtual.forget();
     this.#retryWaiting();
   }
 
@@ -299,20 +301,28 @@ export class DataPlane implements Disposable {
       this.#retryWaiting();
       answer(0);
     };
-    if (this.#virtual.agrees(entry)) update();
-    else this.#whenIdle(update);
+    if (this.#virtual.agrees(entry)) return update();
+    this.#whenIdle(() => {
+      this.#unmap(entry.iova, entry.size);
+      update();
+    });
   }
 
   #invalidateIotlb({ iova, size }: InvalidateIotlb, answer: Answer): void {
     if (!this.#virtual.minds(iova, size)) return answer(0);
     this.#whenIdle(() => {
-      this.#virtual.invalidate(iova, size);
-      for (const ring of this.#active) {
-        if (!this.#virtual.touches(ring.queue.index, iova, size)) continue;
-        this.#suspend(ring);
-      }
+      this.#unmap(iova, size);
       answer(0);
     });
+  }
+
+  /** What is in the range is gone; nothing in flight uses it. */
+  #unmap(iova: number, size: number): void {
+    this.#virtual.invalidate(iova, size);
+    for (const ring of this.#active) {
+      if (!this.#virtual.touches(ring.queue.index, iova, size)) continue;
+      this.#suspend(ring);
+    }
   }
 
   /** A ring behind an IOMMU has lost its areas: it waits until it has them. */

@@ -46,12 +46,14 @@ interface VirtualRing {
 }
 
 /** The rings behind an IOMMU, and the mappings that this thread knows. */
-export class VirtualRings {
+export class VirtualRings implements Disposable {
   /** How the front-end is told; nobody is while it is null. */
   tellMiss: TellMiss | null = null;
   readonly #iotlb: Iotlb;
   readonly #rings: VirtualRing[] = [];
   #memory: GuestMemory;
+  /** What rings used that were not told of the new memory yet. */
+  #replaced: IovaMemory[] = [];
 
   /** None yet, over `memory`. */
   constructor(memory: GuestMemory) {
@@ -134,12 +136,14 @@ export class VirtualRings {
     const config = { ...ring.start.config, nextAvail };
     ring.start = { ...ring.start, ...change, config };
     ring.waiting = true;
+    ring.memory.joined[Symbol.dispose]();
   }
 
   /** Ring `index` has its areas and can't be opened in them: why. */
   fail(index: number, error: Error): void {
     const ring = this.#ring(index)!;
     ring.waiting = true;
+    ring.memory.joined[Symbol.dispose]();
     report(ring.start, error.message);
   }
 
@@ -148,7 +152,10 @@ export class VirtualRings {
     const at = this.#rings.findIndex(({ start }) =>
       start.config.index === index
     );
-    return at < 0 ? null : this.#rings.splice(at, 1)[0]!.start;
+    if (at < 0) return null;
+    const { start, memory } = this.#rings.splice(at, 1)[0]!;
+    memory.joined[Symbol.dispose]();
+    return start;
   }
 
   /** Whether all areas of ring `index` are mapped; asks for what is not. */
@@ -199,13 +206,26 @@ export class VirtualRings {
     for (const ring of this.#rings) ring.memory.refuse(iova, permissions);
   }
 
-  /** Goes over to `memory`: every ring gets its own anew. */
+  /** Goes over to `memory`: every ring gets its own anew. Then `forget`. */
   setMemory(memory: GuestMemory): void {
     this.#memory = memory;
     this.#iotlb.setMemory(memory);
     for (const ring of this.#rings) {
+      this.#replaced.push(ring.memory);
       ring.memory = new IovaMemory(memory, this.#iotlb);
     }
+  }
+
+  /** No ring uses the memory any more that was there before `setMemory`. */
+  forget(): void {
+    for (const { joined } of this.#replaced) joined[Symbol.dispose]();
+    this.#replaced = [];
+  }
+
+  /** No ring runs any more. */
+  [Symbol.dispose](): void {
+    this.forget();
+    for (const { memory } of this.#rings) memory.joined[Symbol.dispose]();
   }
 
   /** Tells the front-end what was asked for and not told yet. */

@@ -20,7 +20,11 @@ export function findArea(
     return `${place}, wanted a multiple of ${alignment}`;
   }
   if (!memory.locate(address, size)) {
-    return `${place}, wanted ${size} bytes in one region of guest memory`;
+    const { virtual } = memory;
+    const joined = virtual === null || virtual.missed
+      ? `wanted ${size} bytes in one region of guest memory`
+      : virtual.joined.join(virtual, address, size);
+    return typeof joined === "string" ? `${place}, ${joined}` : joined;
   }
   const region = memory.regions[memory.foundRegion]!;
   const offset = memory.foundOffset;

@@ -30,6 +30,9 @@ export const REGION_SIZE = 2 << 20;
 export const IOVA = 0x4000_0000;
 export const DISK_SIZE = 1 << 20;
 const DEADLINE_MS = 20_000;
+/** Where memory is scattered: pages of a piece, and where the pieces go. */
+const PIECE_PAGES = 3;
+const PIECES = [4, 1, 5, 0, 3, 2];
 
 export const READ = 1;
 export const WRITE = 2;
@@ -67,12 +70,24 @@ export class VirtualRing implements Disposable {
   }
 }
 
+/** Where a region is. */
+interface SharedRegion {
+  readonly guestAddress: number;
+  readonly userAddress: number;
+  readonly mmapOffset: number;
+  readonly size: number;
+}
+
 /** How a {@linkcode VirtualDisk} is set up. */
 export interface VirtualDiskOptions {
   dataPlane?: "inline" | "worker";
   queueThreads?: number;
   packed?: boolean;
   indirect?: boolean;
+  /** Entries of each ring, 64 where not said. */
+  queueSize?: number;
+  /** Whether the pages that the rings are in are not adjacent in the guest. */
+  scattered?: boolean;
   /** Whether the rings are started. */
   start?: boolean;
 }
@@ -88,6 +103,7 @@ export class VirtualDisk implements AsyncDisposable {
   /** Whether misses are answered at all. */
   answers = true;
   readonly rings: VirtualRing[] = [];
+  #scattered = false;
   readonly #directory: string;
   readonly #server: Server;
   readonly #running: Promise<void>;
@@ -146,11 +162,14 @@ export class VirtualDisk implements AsyncDisposable {
 
   /** Shares the memory, at other addresses than the driver knows. */
   async share(): Promise<void> {
-    await this.frontend.setMemTable(this.memory.regions.map((region, i) => ({
+    const shared = this.memory.regions.map((region, i) => ({
       ...region,
       guestAddress: GUEST_ADDRESSES[i]!,
       fd: region.fd!,
-    })));
+    }));
+    const [first, ...others] = shared;
+    const all = this.#scattered ? [...scatter(first!), ...others] : shared;
+    await this.frontend.setMemTable(all);
   }
 
   /** Starts ring `index` from `base` on. */
@@ -200,6 +219,7 @@ export class VirtualDisk implements AsyncDisposable {
 
   async #setUp(options: VirtualDiskOptions): Promise<void> {
     const { packed = false, indirect = false, start = true } = options;
+    this.#scattered = options.scattered ?? false;
     const { frontend, memory } = this;
     const offered = await frontend.getFeatures();
     assert((offered & VIRTIO_F_ACCESS_PLATFORM) !== 0n, "it is offered");
@@ -209,7 +229,7 @@ export class VirtualDisk implements AsyncDisposable {
     await frontend.listenToBackend({ iotlb: (miss) => this.#answer(miss) });
     await this.share();
     for (let index = 0; index < 2; index++) {
-      const ring = openRing(memory, 64, features);
+      const ring = openRing(memory, options.queueSize ?? 64, features);
       this.rings.push(new VirtualRing(index, ring, memory, indirect));
       if (start) await this.start(index, ring.config().nextAvail);
     }
@@ -225,4 +245,21 @@ export class VirtualDisk implements AsyncDisposable {
     // Not awaited: the device hears of it on the other socket.
     this.map(miss.iova, permissions).catch(() => {});
   }
+}
+
+/** `region` in pieces that are not adjacent in the guest, and its rest. */
+function scatter<R extends SharedRegion>(region: R): R[] {
+  const size = PIECE_PAGES * PAGE;
+  const cut = (from: number, to: number, place: number): R => ({
+    ...region,
+    guestAddress: region.guestAddress + place,
+    userAddress: region.userAddress + from,
+    mmapOffset: region.mmapOffset + from,
+    size: to - from,
+  });
+  const pieces = PIECES.map((place, i) =>
+    cut(i * size, (i + 1) * size, 2 * place * size)
+  );
+  const rest = PIECES.length * size;
+  return [...pieces, cut(rest, region.size, 2 * rest)];
 }
