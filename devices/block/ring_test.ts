@@ -14,6 +14,8 @@ import {
   type FakeRing,
   rangeBytes,
   type RequestPart,
+  RING_KINDS,
+  type RingKind,
 } from "../../src/testing/mod.ts";
 import { type Engine, PENDING } from "./engine.ts";
 import type { DiskLimits, Requests } from "./request.ts";
@@ -100,7 +102,11 @@ class Bench implements Disposable {
   readonly #fake: FakeDriver;
   readonly #port: FakeRing;
 
-  constructor(disk: Partial<DiskLimits> = {}, queueSize = 64) {
+  constructor(
+    kind: RingKind,
+    disk: Partial<DiskLimits> = {},
+    queueSize = 64,
+  ) {
     const limits = { ...DISK, ...disk };
     let ring: BlockRing | null = null;
     this.#fake = FakeDriver.over((services) => ({
@@ -108,7 +114,7 @@ class Bench implements Disposable {
         ring = new BlockRing(queue, limits, services, () => this.engine),
       drain: () => ring!.drain(),
       [Symbol.dispose]: () => ring![Symbol.dispose](),
-    }), { queueSize });
+    }), { kind, queueSize });
     this.#port = this.#fake.rings[0]!;
     this.ring = ring!;
   }
@@ -166,8 +172,21 @@ class Bench implements Disposable {
   }
 }
 
-Deno.test("a short transfer goes on where it ended", () => {
-  using bench = new Bench();
+/** Registers a test for each kind of ring, with what opens a bench on it. */
+function eachKind(
+  name: string,
+  fn: (open: (disk?: Partial<DiskLimits>, queueSize?: number) => Bench) => void,
+): void {
+  for (const kind of RING_KINDS) {
+    Deno.test(
+      `${name} (${kind.name})`,
+      () => fn((disk, queueSize) => new Bench(kind, disk, queueSize)),
+    );
+  }
+}
+
+eachKind("a short transfer goes on where it ended", (open) => {
+  using bench = open();
   bench.engine.answers = [512, 1000, 1];
   const slot = bench.post(IN, 8, [1024, 512, 2048]);
   assertEquals(bench.engine.asked, [
@@ -179,8 +198,8 @@ Deno.test("a short transfer goes on where it ended", () => {
   assertEquals(bench.done(), [[slot, 0]]);
 });
 
-Deno.test("a short transfer that completes later goes on likewise", () => {
-  using bench = new Bench();
+eachKind("a short transfer that completes later goes on likewise", (open) => {
+  using bench = open();
   bench.engine.answers = [PENDING, PENDING];
   const slot = bench.post(OUT, 0, [512, 512]);
   bench.ring.complete(slot, 700, 0);
@@ -193,8 +212,8 @@ Deno.test("a short transfer that completes later goes on likewise", () => {
   ]);
 });
 
-Deno.test("requests complete in any order", () => {
-  using bench = new Bench();
+eachKind("requests complete in any order", (open) => {
+  using bench = open();
   bench.engine.answers = [PENDING, PENDING, PENDING];
   const slots = [0, 1, 2].map((i) => bench.post(IN, i, [SECTOR]));
   bench.ring.complete(slots[2]!, SECTOR, 0);
@@ -204,9 +223,9 @@ Deno.test("requests complete in any order", () => {
   assertEquals(bench.done(), [[slots[1]!, 0]]);
 });
 
-Deno.test("errors of the medium are IOERR", () => {
+eachKind("errors of the medium are IOERR", (open) => {
   for (const errno of [EIO, ENOSPC, EFAULT]) {
-    using bench = new Bench();
+    using bench = open();
     for (const type of [IN, OUT]) {
       bench.engine.answers = [-errno];
       const slot = bench.post(type, 0, [SECTOR]);
@@ -218,23 +237,23 @@ Deno.test("errors of the medium are IOERR", () => {
   }
 });
 
-Deno.test("an error after a part was moved is IOERR", () => {
-  using bench = new Bench();
+eachKind("an error after a part was moved is IOERR", (open) => {
+  using bench = open();
   bench.engine.answers = [100, -EIO];
   const slot = bench.post(OUT, 0, [SECTOR]);
   assertEquals(bench.done(), [[slot, 1]]);
 });
 
-Deno.test("what is to be tried again is tried again", () => {
-  using bench = new Bench();
+eachKind("what is to be tried again is tried again", (open) => {
+  using bench = open();
   bench.engine.answers = [-EAGAIN, -EINTR, 512, -EAGAIN];
   const slot = bench.post(IN, 0, [1024]);
   assertEquals(bench.engine.asked.length, 5);
   assertEquals(bench.done(), [[slot, 0]]);
 });
 
-Deno.test("but not for ever", () => {
-  using bench = new Bench();
+eachKind("but not for ever", (open) => {
+  using bench = open();
   bench.engine.answers = new Array(10000).fill(-EAGAIN);
   const slot = bench.post(IN, 0, [SECTOR]);
   assertEquals(bench.done(), [[slot, 1]]);
@@ -243,8 +262,8 @@ Deno.test("but not for ever", () => {
   assertEquals(bench.done(), [[next, 0]], "each request has its own tries");
 });
 
-Deno.test("in writethrough every write is durable", () => {
-  using bench = new Bench();
+eachKind("in writethrough every write is durable", (open) => {
+  using bench = open();
   bench.ring.writethrough = true;
   const one = bench.post(OUT, 0, [SECTOR]);
   const two = bench.postRanges(WRITE_ZEROES, [[1, 1, 0], [2, 1, 0]]);
@@ -260,21 +279,24 @@ Deno.test("in writethrough every write is durable", () => {
   assertEquals(bench.done(), [[one, 0], [two, 0], [three, 0]]);
 });
 
-Deno.test("a write under way when the cache goes off is flushed first", () => {
-  using bench = new Bench();
-  bench.engine.answers = [PENDING, PENDING, PENDING];
-  const slot = bench.post(OUT, 0, [1024]);
-  bench.ring.complete(slot, 512, 0); // the rest is submitted
-  bench.ring.writethrough = true;
-  bench.ring.complete(slot, 512, 0);
-  assertEquals(bench.done(), []);
-  assertEquals(bench.engine.asked.at(-1), `flush ${slot}`);
-  bench.ring.complete(slot, 0, 0);
-  assertEquals(bench.done(), [[slot, 0]]);
-});
+eachKind(
+  "a write under way when the cache goes off is flushed first",
+  (open) => {
+    using bench = open();
+    bench.engine.answers = [PENDING, PENDING, PENDING];
+    const slot = bench.post(OUT, 0, [1024]);
+    bench.ring.complete(slot, 512, 0); // the rest is submitted
+    bench.ring.writethrough = true;
+    bench.ring.complete(slot, 512, 0);
+    assertEquals(bench.done(), []);
+    assertEquals(bench.engine.asked.at(-1), `flush ${slot}`);
+    bench.ring.complete(slot, 0, 0);
+    assertEquals(bench.done(), [[slot, 0]]);
+  },
+);
 
-Deno.test("a write that is durable in part only is flushed too", () => {
-  using bench = new Bench();
+eachKind("a write that is durable in part only is flushed too", (open) => {
+  using bench = open();
   bench.engine.answers = [PENDING, PENDING, PENDING];
   const slot = bench.post(OUT, 0, [1024]);
   bench.ring.writethrough = true;
@@ -289,16 +311,16 @@ Deno.test("a write that is durable in part only is flushed too", () => {
   assertEquals(bench.done(), [[slot, 0]]);
 });
 
-Deno.test("a flush that fails fails the durable write", () => {
-  using bench = new Bench();
+eachKind("a flush that fails fails the durable write", (open) => {
+  using bench = open();
   bench.ring.writethrough = true;
   bench.engine.answers = [0, -EIO];
   const slot = bench.postRanges(WRITE_ZEROES, [[0, 1, 0]]);
   assertEquals(bench.done(), [[slot, 1]]);
 });
 
-Deno.test("[C64] a DISCARD that the medium can't do is no failure", () => {
-  using bench = new Bench();
+eachKind("[C64] a DISCARD that the medium can't do is no failure", (open) => {
+  using bench = open();
   bench.engine.answers = [-EOPNOTSUPP];
   const slot = bench.postRanges(DISCARD, [[0, 1, 0], [8, 1, 0]]);
   assertEquals(bench.done(), [[slot, 0]]);
@@ -307,8 +329,8 @@ Deno.test("[C64] a DISCARD that the medium can't do is no failure", () => {
   assertEquals(bench.engine.asked.length, 1, "nor asked for again");
 });
 
-Deno.test("[C64] zeros are written where the medium can't make them", () => {
-  using bench = new Bench();
+eachKind("[C64] zeros are written where the medium can't make them", (open) => {
+  using bench = open();
   const MIB = 1 << 20;
   bench.engine.answers = [-EOPNOTSUPP, 1000];
   const sectors = 2 * MIB / SECTOR + 1;
@@ -323,8 +345,8 @@ Deno.test("[C64] zeros are written where the medium can't make them", () => {
   assertEquals(bench.done(), [[slot, 0]]);
 });
 
-Deno.test("[C64] one kind of zeros that is refused leaves the other", () => {
-  using bench = new Bench();
+eachKind("[C64] one kind of zeros that is refused leaves the other", (open) => {
+  using bench = open();
   bench.engine.answers = [-EOPNOTSUPP];
   const zero = bench.postRanges(WRITE_ZEROES, [[0, 1, 0]]);
   const unmap = bench.postRanges(WRITE_ZEROES, [[0, 1, 1]]);
@@ -337,8 +359,8 @@ Deno.test("[C64] one kind of zeros that is refused leaves the other", () => {
   ]);
 });
 
-Deno.test("[C64] a request is unmapped only where all of it may be", () => {
-  using bench = new Bench();
+eachKind("[C64] a request is unmapped only where all of it may be", (open) => {
+  using bench = open();
   const slot = bench.postRanges(WRITE_ZEROES, [[0, 1, 1], [8, 1, 0]]);
   assertEquals(bench.engine.asked, [
     `zero ${slot} 512 at 0`,
@@ -346,16 +368,16 @@ Deno.test("[C64] a request is unmapped only where all of it may be", () => {
   ]);
 });
 
-Deno.test("[C64] a segment that fails ends the request", () => {
-  using bench = new Bench();
+eachKind("[C64] a segment that fails ends the request", (open) => {
+  using bench = open();
   bench.engine.answers = [0, -EIO];
   const slot = bench.postRanges(DISCARD, [[0, 1, 0], [1, 1, 0], [2, 1, 0]]);
   assertEquals(bench.done(), [[slot, 1]]);
   assertEquals(bench.engine.asked.length, 2);
 });
 
-Deno.test("[C63] a read-only disk is not even asked to change", () => {
-  using bench = new Bench({ readOnly: true });
+eachKind("[C63] a read-only disk is not even asked to change", (open) => {
+  using bench = open({ readOnly: true });
   const slots = [
     bench.post(OUT, 0, [SECTOR]),
     bench.postRanges(DISCARD, [[0, 1, 0]]),
@@ -365,8 +387,8 @@ Deno.test("[C63] a read-only disk is not even asked to change", () => {
   assertEquals(bench.engine.asked, []);
 });
 
-Deno.test("[C64] a segment longer than we say is IOERR", () => {
-  using bench = new Bench({ sectors: 2 ** 33 });
+eachKind("[C64] a segment longer than we say is IOERR", (open) => {
+  using bench = open({ sectors: 2 ** 33 });
   for (const type of [DISCARD, WRITE_ZEROES]) {
     const most = bench.postRanges(type, [[2 ** 32, 1 << 22, 0]]);
     const more = bench.postRanges(type, [[2 ** 32, (1 << 22) + 1, 0]]);
@@ -375,15 +397,15 @@ Deno.test("[C64] a segment longer than we say is IOERR", () => {
   assertEquals(bench.engine.asked.length, 2);
 });
 
-Deno.test("the end of the file is IOERR", () => {
-  using bench = new Bench();
+eachKind("the end of the file is IOERR", (open) => {
+  using bench = open();
   bench.engine.answers = [512, 0];
   const slot = bench.post(IN, 0, [1024]);
   assertEquals(bench.done(), [[slot, 1]]);
 });
 
-Deno.test("unaligned memory goes through buffers, in rounds", () => {
-  using bench = new Bench({ alignment: 512, memoryAlignment: 512 });
+eachKind("unaligned memory goes through buffers, in rounds", (open) => {
+  using bench = open({ alignment: 512, memoryAlignment: 512 });
   const size = (128 << 10) + SECTOR;
   const slot = bench.post(OUT, 0, [size], 1);
   assertEquals(bench.engine.asked, [
@@ -393,8 +415,8 @@ Deno.test("unaligned memory goes through buffers, in rounds", () => {
   assertEquals(bench.done(), [[slot, 0]]);
 });
 
-Deno.test("who finds no buffer gets the next one that is given back", () => {
-  using bench = new Bench({ alignment: 512, memoryAlignment: 512 });
+eachKind("who finds no buffer gets the next one that is given back", (open) => {
+  using bench = open({ alignment: 512, memoryAlignment: 512 });
   bench.engine.answers = new Array(20).fill(PENDING);
   const slots = Array.from(
     { length: 20 },
@@ -413,8 +435,8 @@ Deno.test("who finds no buffer gets the next one that is given back", () => {
   assertEquals(bench.queue.inFlight, 0);
 });
 
-Deno.test("long requests wait where they would take too much memory", () => {
-  using bench = new Bench({}, 32768);
+eachKind("long requests wait where they would take too much memory", (open) => {
+  using bench = open({}, 32768);
   bench.engine.answers = new Array(65).fill(PENDING);
   const sizes = new Array(200).fill(SECTOR);
   const slots = Array.from({ length: 65 }, () => bench.post(OUT, 0, sizes));
@@ -431,28 +453,31 @@ Deno.test("long requests wait where they would take too much memory", () => {
   assertEquals(bench.done().length, 65);
 });
 
-Deno.test("a drain ends after a while where each request is waited for", () => {
-  using bench = new Bench({}, 128);
-  const slots = Array.from(
-    { length: 40 },
-    (_, i) => bench.publish(IN, i, [SECTOR]),
-  );
-  bench.engine.blocks = true;
-  bench.engine.slowMs = 0.5;
-  bench.ring.drain();
-  const first = bench.done().length;
-  assertGreater(first, 0);
-  assertLess(first, 40);
-  const rest: [number, number][] = [];
-  while (bench.queue.hasAvailable()) {
+eachKind(
+  "a drain ends after a while where each request is waited for",
+  (open) => {
+    using bench = open({}, 128);
+    const slots = Array.from(
+      { length: 40 },
+      (_, i) => bench.publish(IN, i, [SECTOR]),
+    );
+    bench.engine.blocks = true;
+    bench.engine.slowMs = 0.5;
     bench.ring.drain();
-    rest.push(...bench.done());
-  }
-  assertEquals(rest, slots.slice(first).map((slot) => [slot, 0]));
-});
+    const first = bench.done().length;
+    assertGreater(first, 0);
+    assertLess(first, 40);
+    const rest: [number, number][] = [];
+    while (bench.queue.hasAvailable()) {
+      bench.ring.drain();
+      rest.push(...bench.done());
+    }
+    assertEquals(rest, slots.slice(first).map((slot) => [slot, 0]));
+  },
+);
 
-Deno.test("a drain takes all where requests are answered later", () => {
-  using bench = new Bench({}, 128);
+eachKind("a drain takes all where requests are answered later", (open) => {
+  using bench = open({}, 128);
   const slots = Array.from(
     { length: 40 },
     (_, i) => bench.publish(IN, i, [SECTOR]),
