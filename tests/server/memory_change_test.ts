@@ -7,17 +7,15 @@
 import { assertEquals } from "@std/assert";
 import { block } from "../../devices/block/mod.ts";
 import { completeOptions } from "../../src/device/mod.ts";
-import { EventFd } from "../../src/io/event_fd.ts";
-import { Reactor } from "../../src/io/reactor.ts";
 import { setLogLevel } from "../../src/log.ts";
 import { Server } from "../../src/server/server.ts";
 import { BlockDriver } from "../../src/testing/block_driver.ts";
+import { ConnectionRing } from "../../src/testing/connection.ts";
 import {
   DriverMemory,
   type DriverRegion,
 } from "../../src/testing/driver_memory.ts";
 import { openRing } from "../../src/testing/open_ring.ts";
-import type { RingDriver } from "../../src/testing/ring_driver.ts";
 import { Frontend, type SharedRegion } from "../../src/vhost_user/frontend.ts";
 import { withDeadline } from "../vm/deadline.ts";
 
@@ -35,32 +33,9 @@ const DEADLINE_MS = 60_000;
 const RING_SECTORS = 64;
 const SLOTS_SECTOR = RINGS * RING_SECTORS;
 
-/** One ring with what joins it to the device. */
-class Port implements Disposable {
-  readonly kickFd: EventFd = EventFd.open();
-  readonly callFd: EventFd = EventFd.open();
-
-  constructor(readonly ring: RingDriver) {}
-
-  kick(): void {
-    this.kickFd.signal();
-  }
-
-  async called(): Promise<void> {
-    await Reactor.main.readable(this.callFd.fd.number);
-    this.callFd.clear();
-  }
-
-  [Symbol.dispose](): void {
-    Reactor.main.cancel(this.callFd.fd.number);
-    this.kickFd[Symbol.dispose]();
-    this.callFd[Symbol.dispose]();
-  }
-}
-
 /** A served disk, whose driver has more memory than it shares. */
 class Rig implements AsyncDisposable {
-  readonly ports: Port[] = [];
+  readonly ports: ConnectionRing[] = [];
   readonly drivers: BlockDriver[] = [];
   #working = true;
 
@@ -165,7 +140,7 @@ class Rig implements AsyncDisposable {
     const toUser = (address: number) => address - guestAddress + userAddress;
     for (let index = 0; index < RINGS; index++) {
       const ring = openRing(memory, QUEUE_SIZE, features);
-      const port = new Port(ring);
+      const port = new ConnectionRing(index, ring);
       this.ports.push(port);
       this.drivers.push(new BlockDriver(memory, ring, port));
       await frontend.setVring(index, {

@@ -10,10 +10,9 @@ import {
   VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_F_RING_PACKED,
 } from "../../src/device/features.ts";
-import { EventFd } from "../../src/io/event_fd.ts";
-import { Reactor } from "../../src/io/reactor.ts";
 import { Server } from "../../src/server/server.ts";
 import { BlockDriver } from "../../src/testing/block_driver.ts";
+import { ConnectionRing } from "../../src/testing/connection.ts";
 import { DriverMemory } from "../../src/testing/driver_memory.ts";
 import { openRing } from "../../src/testing/open_ring.ts";
 import type { RingDriver } from "../../src/testing/ring_driver.ts";
@@ -38,35 +37,17 @@ export const READ = 1;
 export const WRITE = 2;
 
 /** One ring and what drives it. */
-export class VirtualRing implements Disposable {
-  readonly kickFd: EventFd = EventFd.open();
-  readonly callFd: EventFd = EventFd.open();
-  readonly errFd: EventFd = EventFd.open();
+export class VirtualRing extends ConnectionRing {
   readonly driver: BlockDriver;
 
   constructor(
-    readonly index: number,
-    readonly ring: RingDriver,
+    index: number,
+    ring: RingDriver,
     memory: DriverMemory,
     indirect: boolean,
   ) {
+    super(index, ring);
     this.driver = new BlockDriver(memory, ring, this, { indirect });
-  }
-
-  kick(): void {
-    this.kickFd.signal();
-  }
-
-  async called(): Promise<void> {
-    await Reactor.main.readable(this.callFd.fd.number);
-    this.callFd.clear();
-  }
-
-  [Symbol.dispose](): void {
-    Reactor.main.cancel(this.callFd.fd.number);
-    for (const fd of [this.kickFd, this.callFd, this.errFd]) {
-      fd[Symbol.dispose]();
-    }
   }
 }
 
