@@ -42,6 +42,7 @@ import { errnoName } from "../../src/ffi/errno.ts";
 import { DiskFile } from "../../src/io/file.ts";
 import { shellWord } from "../../src/io/path_error.ts";
 import { log } from "../../src/log.ts";
+import { ImageClaim } from "./claim.ts";
 import { BlockConfig } from "./config.ts";
 import {
   ID_SIZE,
@@ -82,6 +83,11 @@ const OPTIONS = {
   "direct": {
     type: "boolean",
     describe: "Bypass the host's page cache (O_DIRECT)",
+  },
+  "shared": {
+    type: "boolean",
+    describe: "Let others write to the file at the same time: it is not " +
+      "locked while the guest uses it",
   },
   "serial": {
     type: "string",
@@ -150,6 +156,7 @@ class BlockDevice implements Device {
   /** Whatever it does, done twice in a row, is the same as once. */
   readonly resubmits = true;
   readonly #file: DiskFile | null;
+  readonly #claim: ImageClaim | null;
   readonly #blockSize: number;
   #control: DeviceControl | null = null;
   #watch: SizeWatch | null = null;
@@ -160,9 +167,12 @@ class BlockDevice implements Device {
 
   constructor(options: BlockOptions) {
     const id = serialBytes(options.serial ?? "");
-    this.#file = openFile(options);
+    const file = openFile(options);
+    this.#file = file;
+    this.#claim = file === null || file.readOnly || options.shared
+      ? null
+      : new ImageClaim(file);
     try {
-      const file = this.#file;
       const blockSize = chooseBlockSize(options, file);
       const size = file?.size ?? options["blk-null"]!;
       checkSize(file, size, blockSize);
@@ -220,6 +230,14 @@ class BlockDevice implements Device {
 
   async configWritten(): Promise<void> {
     await this.#applyCacheMode();
+  }
+
+  async claim(signal: AbortSignal): Promise<void> {
+    await this.#claim?.take(signal);
+  }
+
+  release(): void {
+    this.#claim?.release();
   }
 
   saveState(): Promise<Uint8Array> {

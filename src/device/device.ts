@@ -159,6 +159,14 @@ export interface Device {
    */
   resize?(wanted: ResizeRequest): Promise<number>;
   /**
+   * The first ring is about to start: takes hold of what one device at a time
+   * may work on. Rejects where that can't be had, and when `signal` says that it
+   * is not wanted any more; then the ring does not start.
+   */
+  claim?(signal: AbortSignal): Promise<void>;
+  /** No ring runs any more, and nothing is in flight: others may have it. */
+  release?(): void;
+  /**
    * The front-end moves the guest to another back-end: what that has to know of
    * this one, beyond the guest's memory and the rings, to go on unnoticed. Up
    * to 16 MiB; `encodeState` makes it safe to mistake. No ring runs. Where both

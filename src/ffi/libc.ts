@@ -57,6 +57,12 @@ const SYMBOLS = {
     parameters: ["i32", "i32", "buffer"],
     result: "i32",
   },
+  // int fcntl(int fd, F_OFD_SETLK, struct flock *);
+  fcntlLock: {
+    name: "fcntl",
+    parameters: ["i32", "i32", "buffer"],
+    result: "i32",
+  },
   // int ioctl(int fd, unsigned long request, ...);
   ioctl: { parameters: ["i32", "u32", "buffer"], result: "i32" },
   // The same for requests whose argument is no pointer.

@@ -77,6 +77,12 @@ export const EPOLL_EVENT = struct(
   EPOLL_EVENT_PACKED,
 );
 
+/** `struct flock` with 64-bit offsets. */
+export const FLOCK = struct(
+  { type: "u16", whence: "u16", start: "u64", size: "u64", pid: "i32" },
+  32,
+);
+
 /** `struct timespec` with a 64-bit time. */
 export const TIMESPEC = struct({ seconds: "u64", nanoseconds: "u64" }, 16);
 

@@ -49,6 +49,9 @@ export class DeviceBackend implements Backend {
   readonly #device: Device;
   readonly #carrier: Carrier;
   #sendConfigChange: (() => void) | null = null;
+  /** The rings that run, or are about to. */
+  readonly #running = new Set<number>();
+  readonly #ending = new AbortController();
 
   /** Attaches `device`; commands go to `carrier`. */
   constructor(device: Device, carrier: Carrier, offered: OfferedFeatures = {}) {
@@ -87,6 +90,19 @@ export class DeviceBackend implements Backend {
   }
 
   async startVring(index: number, start: VringStart): Promise<void> {
+    if (this.#running.size === 0) {
+      await this.#device.claim?.(this.#ending.signal);
+    }
+    this.#running.add(index);
+    try {
+      await this.#start(index, start);
+    } catch (error) {
+      this.#stopped(index);
+      throw error;
+    }
+  }
+
+  async #start(index: number, start: VringStart): Promise<void> {
     await this.#send({
       kind: "startVring",
       config: {
@@ -111,8 +127,10 @@ export class DeviceBackend implements Backend {
     });
   }
 
-  stopVring(index: number): Promise<number> {
-    return this.#send({ kind: "stopVring", index });
+  async stopVring(index: number): Promise<number> {
+    const base = await this.#send({ kind: "stopVring", index });
+    this.#stopped(index);
+    return base;
   }
 
   async enableVring(index: number, enabled: boolean): Promise<void> {
@@ -151,6 +169,16 @@ export class DeviceBackend implements Backend {
 
   onConfigChange(send: (() => void) | null): void {
     this.#sendConfigChange = send;
+  }
+
+  /** The server ends: a ring that waits for its start is not wanted any more. */
+  end(): void {
+    this.#ending.abort(new Error("The server ends"));
+  }
+
+  #stopped(index: number): void {
+    this.#running.delete(index);
+    if (this.#running.size === 0) this.#device.release?.();
   }
 
   #send(command: Command): Promise<number> {

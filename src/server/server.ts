@@ -157,6 +157,7 @@ export class Server {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.#frontEnds.stop();
+    this.#backend.end();
     await this.#session?.stop();
   }
 
