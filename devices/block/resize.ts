@@ -7,6 +7,8 @@
 import { formatSize, type ResizeRequest } from "../../src/device/mod.ts";
 import { UsageError } from "../../src/errors.ts";
 import type { DiskFile } from "../../src/io/file.ts";
+import { FileWatch } from "../../src/io/file_watch.ts";
+import { Reactor } from "../../src/io/reactor.ts";
 import { log } from "../../src/log.ts";
 
 /** How often a file is looked at that may have grown. */
@@ -74,26 +76,61 @@ function roundDown(size: number, unit: number): number {
   return size - size % unit;
 }
 
-/** Says when a file became longer. */
+/**
+ * Says when a file became longer. Where the kernel tells of changes, nothing is
+ * done until it does; elsewhere the file is looked at now and then.
+ */
 export class SizeWatch implements Disposable {
   readonly #file: DiskFile;
   readonly #grown: () => Promise<unknown>;
-  readonly #timer: ReturnType<typeof setInterval>;
+  readonly #watch: FileWatch | null;
+  #timer: ReturnType<typeof setTimeout> | null = null;
   #seen: number;
+  #closed = false;
 
   /** Looks at `file` from now on; `grown` is not called before it is done. */
   constructor(file: DiskFile, grown: () => Promise<unknown>) {
     this.#file = file;
     this.#grown = grown;
     this.#seen = file.size;
-    this.#timer = setInterval(() => void this.#look(), LOOK_MS);
-    // It keeps no process alive that has nothing else to do.
-    Deno.unrefTimer(this.#timer as unknown as number);
+    // A block device changes its size without a word.
+    this.#watch = file.isBlockDevice
+      ? null
+      : FileWatch.tryOpen(file.fd.number, Reactor.main);
+    void this.#follow();
   }
 
   /** No longer looks. */
   [Symbol.dispose](): void {
-    clearInterval(this.#timer);
+    this.#closed = true;
+    this.#watch?.[Symbol.dispose]();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+  }
+
+  async #follow(): Promise<void> {
+    const watch = this.#watch;
+    let armed = watch !== null;
+    while (!this.#closed) {
+      // Rejects where it is closed; or epoll failed, and a look now and then is
+      // what is left.
+      if (armed) await watch!.changed().catch(() => {});
+      if (this.#closed) return;
+      await this.#look();
+      // Under load the file changes all the time.
+      await this.#pause();
+      if (this.#closed) return;
+      armed = watch?.arm() ?? false;
+      // Nobody tells of what came before.
+      if (armed) await this.#look();
+    }
+  }
+
+  #pause(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#timer = setTimeout(resolve, LOOK_MS);
+      // It keeps no process alive that has nothing else to do.
+      Deno.unrefTimer(this.#timer as unknown as number);
+    });
   }
 
   /** A file that became shorter is nobody's wish: what was there is gone. */

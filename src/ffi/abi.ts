@@ -114,9 +114,6 @@ export const F_DUPFD_CLOEXEC = 1030;
 export const F_OFD_SETLK = 37;
 export const F_WRLCK = 1;
 export const F_UNLCK = 2;
-export const F_OFD_SETLK = 37;
-export const F_WRLCK = 1;
-export const F_UNLCK = 2;
 export const F_ADD_SEALS = 1033;
 export const F_GET_SEALS = 1034;
 export const F_SEAL_SHRINK = 2;
@@ -190,6 +187,18 @@ export const POLLIN = 1;
 export const CLOCK_MONOTONIC = 1;
 export const TFD_NONBLOCK = 0x800;
 export const TFD_CLOEXEC = 0x80000;
+
+// sys/inotify.h
+export const IN_NONBLOCK = 0x800;
+export const IN_CLOEXEC = 0x80000;
+export const IN_MODIFY = 2;
+export const IN_ONESHOT = 0x80000000;
+
+// linux/magic.h
+export const TMPFS_MAGIC = 0x01021994;
+export const EXT4_SUPER_MAGIC = 0xef53;
+export const XFS_SUPER_MAGIC = 0x58465342;
+export const BTRFS_SUPER_MAGIC = 0x9123683e;
 
 // sys/random.h
 export const GRND_NONBLOCK = 1;

@@ -57,12 +57,6 @@ const SYMBOLS = {
     parameters: ["i32", "i32", "buffer"],
     result: "i32",
   },
-  // int fcntl(int fd, F_OFD_SETLK, struct flock *);
-  fcntlLock: {
-    name: "fcntl",
-    parameters: ["i32", "i32", "buffer"],
-    result: "i32",
-  },
   // int ioctl(int fd, unsigned long request, ...);
   ioctl: { parameters: ["i32", "u32", "buffer"], result: "i32" },
   // The same for requests whose argument is no pointer.
@@ -83,6 +77,14 @@ const SYMBOLS = {
   timerfdSettime: {
     name: "timerfd_settime",
     parameters: ["i32", "i32", "buffer", "pointer"],
+    result: "i32",
+  },
+  // int inotify_init1(int flags);
+  inotifyInit1: { name: "inotify_init1", parameters: ["i32"], result: "i32" },
+  // int inotify_add_watch(int fd, const char *path, uint32_t mask);
+  inotifyAddWatch: {
+    name: "inotify_add_watch",
+    parameters: ["i32", "buffer", "u32"],
     result: "i32",
   },
   // int pipe2(int pipefd[2], int flags);
@@ -106,6 +108,8 @@ const SYMBOLS = {
   },
   // int fdatasync(int fd);
   fdatasync: { parameters: ["i32"], result: "i32" },
+  // int fstatfs(int fd, struct statfs *buf);
+  fstatfs: { parameters: ["i32", "buffer"], result: "i32" },
   // int fsync(int fd);
   fsync: { parameters: ["i32"], result: "i32" },
   // int fallocate(int fd, int mode, off_t offset, off_t len);
