@@ -7,7 +7,8 @@
 import type { BootFiles } from "./initramfs.ts";
 import { iommuScenario } from "./iommu_scenario.ts";
 import { netLifeScenario } from "./net_life_scenario.ts";
-import { netScenario, type NetSetup } from "./net_scenario.ts";
+import { netScenario } from "./net_scenario.ts";
+import { describeKind, type NetSetup, type ServedKind } from "./net_setup.ts";
 import { netSwitchScenario } from "./net_switch_scenario.ts";
 import { rngScenario } from "./rng_scenario.ts";
 import type { Step } from "./scenario.ts";
@@ -18,77 +19,61 @@ export interface CardSetup {
   boot: BootFiles;
   /** The size of the large file that is sent each way, in MiB. */
   fileMebibytes: number;
-  /** Whether each plane shows all of it; else what one shows for both is left out. */
-  thorough: boolean;
 }
 
 /** A scenario with its name. */
 export interface CardScenario {
   /** What it is about. */
   name: string;
-  /** Whether its outcome hardly differs from that of another: for later. */
-  later: boolean;
   /** Shows it, step by step. */
   run(step: Step, setup: CardSetup): Promise<void>;
 }
 
-const PLANES = ["inline", "worker"];
+/** Which scenarios are wanted. */
+export interface Extent {
+  /** All of each kind, on guests of its own; else a guest has several kinds. */
+  thorough: boolean;
+}
 
 type Run = (step: Step, setup: NetSetup) => Promise<void>;
 
-function forPlanes(name: string, run: Run): CardScenario[] {
-  return PLANES.map((plane) => ({
-    name: `${name} (${plane})`,
-    later: false,
-    run: (step, setup) => run(step, { ...setup, plane }),
+const INLINE: ServedKind = { plane: "inline", packed: false };
+const WORKER: ServedKind = { plane: "worker", packed: false };
+const PACKED_INLINE: ServedKind = { plane: "inline", packed: true };
+const PACKED_WORKER: ServedKind = { plane: "worker", packed: true };
+const ALL = [INLINE, WORKER, PACKED_INLINE, PACKED_WORKER];
+
+/** `run` for each kind; where time is short, once for `some`. */
+function scenarios(
+  name: string,
+  run: Run,
+  some: readonly ServedKind[],
+  { thorough }: Extent,
+): CardScenario[] {
+  const groups = thorough ? ALL.map((kind) => [kind]) : [some];
+  return groups.map((kinds) => ({
+    name: `${name} (${kinds.map(describeKind).join("; ")})`,
+    run: (step, setup) => run(step, { ...setup, kinds, thorough }),
   }));
 }
-
-/** One that takes long. `shown` is the plane that is shown where time is short. */
-function long(name: string, run: Run, shown: string): CardScenario[] {
-  return PLANES.map((plane) => ({
-    name: `${name} (${plane})`,
-    later: plane !== shown,
-    run: (step, setup) => run(step, { ...setup, plane }),
-  }));
-}
-
-/**
- * The same on packed rings. `shown` is the plane whose scenario is run where
- * time is short; "" for none.
- */
-function packed(name: string, run: Run, shown: string): CardScenario[] {
-  return PLANES.map((plane) => ({
-    name: `${name} on packed rings (${plane})`,
-    later: plane !== shown,
-    run: (step, setup) => {
-      const boot = { ...setup.boot, packed: true };
-      return run(step, { ...setup, boot, plane });
-    },
-  }));
-}
-
-const numbers: Run = (step, { boot, plane, thorough }) =>
-  rngScenario(step, {
-    boot,
-    plane,
-    mebibytes: thorough || plane === "inline" ? 8 : 1,
-  });
 
 /** Those of entropy devices. */
-export const rngScenarios: readonly CardScenario[] = [
-  ...forPlanes("Random numbers", numbers),
-  ...packed("Random numbers", numbers, "worker"),
-];
+export function rngScenarios(extent: Extent): CardScenario[] {
+  const some = [INLINE, WORKER, PACKED_WORKER];
+  return scenarios("Random numbers", rngScenario, some, extent);
+}
 
 /** Those of network cards. */
-export const netScenarios: readonly CardScenario[] = [
-  ...forPlanes("Cards on TAP interfaces", netScenario),
-  ...forPlanes("Two guests on a switch", netSwitchScenario),
-  ...forPlanes("A card through thick and thin", netLifeScenario),
-  ...long("A disk and a card behind an IOMMU", iommuScenario, "worker"),
-  ...packed("A disk and a card behind an IOMMU", iommuScenario, ""),
-  ...packed("Cards on TAP interfaces", netScenario, "inline"),
-  ...packed("Two guests on a switch", netSwitchScenario, ""),
-  ...packed("A card through thick and thin", netLifeScenario, ""),
-];
+export function netScenarios(extent: Extent): CardScenario[] {
+  const of = (name: string, run: Run, some: readonly ServedKind[]) =>
+    scenarios(name, run, some, extent);
+  const both = [INLINE, WORKER];
+  const cards = [WORKER, INLINE, PACKED_INLINE];
+  const mapped = [WORKER, PACKED_WORKER];
+  return [
+    ...of("Cards on TAP interfaces", netScenario, cards),
+    ...of("Two guests on a switch", netSwitchScenario, both),
+    ...of("A card through thick and thin", netLifeScenario, both),
+    ...of("A disk and a card behind an IOMMU", iommuScenario, mapped),
+  ];
+}

@@ -9,7 +9,7 @@ import { assert, assertEquals } from "@std/assert";
 import { BackEnd, type DiskOptions } from "./back_end.ts";
 import { eventually } from "./deadline.ts";
 import { Guest } from "./guest.ts";
-import { showDiskRings } from "./ring_kind.ts";
+import { showRings } from "./ring_kind.ts";
 import {
   diskName,
   type Setup,
@@ -207,7 +207,7 @@ export async function crashScenario(
     })),
   });
   for (const [index, { disk }] of disks.entries()) {
-    await showDiskRings(step, guest, disk, kinds[index]!);
+    await showRings(step, guest, `/sys/block/${disk}/device`, kinds[index]!);
   }
   await showKills(step, guest, disks, seconds);
   await step("the file systems are whole", async () => {

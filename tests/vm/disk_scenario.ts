@@ -6,7 +6,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { BackEnd } from "./back_end.ts";
 import { Guest } from "./guest.ts";
-import { showDiskRings } from "./ring_kind.ts";
+import { describeRings, showRings } from "./ring_kind.ts";
 import {
   allocatedBytes,
   describeVariant,
@@ -365,7 +365,7 @@ async function showDisk(step: Step, scene: Scene, hash: string) {
   const { guest, plan, disk, path } = scene;
   await showIdentity(step, scene);
   await showVariant(step, scene);
-  await showDiskRings(step, guest, disk, plan.packed);
+  await showRings(step, guest, `/sys/block/${disk}/device`, plan.packed);
   await showQueues(step, scene);
   await step("the whole disk is the host's file", async () => {
     assertEquals(await guestHash(guest, path), hash);
@@ -425,8 +425,7 @@ export async function diskScenario(
   }));
   const stepsOf = ({ plan: { variant, packed } }: Scene): Step => {
     if (plans.length === 1) return step;
-    const rings = packed ? "packed" : "split";
-    const prefix = `${describeVariant(variant)}, ${rings}`;
+    const prefix = `${describeVariant(variant)}, ${describeRings(packed)}`;
     return (name, body) => step(`${prefix}: ${name}`, body);
   };
   for (const [index, scene] of scenes.entries()) {

@@ -34,6 +34,16 @@ export interface GuestCard {
   mtu?: number;
   /** Features that QEMU keeps from the guest: `csum`, `host_tso4` ... */
   without?: readonly string[];
+  /** Whether it has packed rings; as `boot` says unless given. */
+  packed?: boolean;
+}
+
+/** An entropy device of a guest; `virtio_rng.0` is the first. */
+export interface GuestEntropy {
+  /** The socket a back-end listens on. */
+  socketPath: string;
+  /** Whether it has packed rings; as `boot` says unless given. */
+  packed?: boolean;
 }
 
 /** What a script in the guest left. */
@@ -54,8 +64,8 @@ export interface GuestOptions {
   disks?: GuestDisk[];
   /** The network cards. */
   cards?: GuestCard[];
-  /** The sockets of entropy devices; `virtio_rng.0` is the first. */
-  entropyPaths?: string[];
+  /** The entropy devices. */
+  entropy?: GuestEntropy[];
   /** Guest memory in MiB; 512 unless given. */
   memoryMebibytes?: number;
   /** QEMU waits at this path for a guest that is moved here, and boots none. */
@@ -108,7 +118,6 @@ function qemuArguments(
   if (options.incomingPath !== undefined) {
     args.push("-incoming", `unix:${options.incomingPath}`);
   }
-  const packed = ringKind(options.boot.packed);
   if (options.iommu) {
     args.push("-device", "intel-iommu,caching-mode=on,device-iotlb=on");
   }
@@ -127,13 +136,15 @@ function qemuArguments(
   });
   options.cards?.forEach((card, index) => {
     const port = behindPort(args, options, `card${index}`);
+    const packed = ringKind(card.packed ?? options.boot.packed);
     args.push(...cardArguments(card, `card${index}`, packed + port));
   });
-  options.entropyPaths?.forEach((path, index) => {
+  options.entropy?.forEach(({ socketPath, packed }, index) => {
     args.push(
-      ...["-chardev", `socket,id=rng${index},path=${path}`],
+      ...["-chardev", `socket,id=rng${index},path=${socketPath}`],
       "-device",
-      `vhost-user-rng-pci,id=rng${index},chardev=rng${index}${packed}`,
+      `vhost-user-rng-pci,id=rng${index},chardev=rng${index}` +
+        ringKind(packed ?? options.boot.packed),
     );
   });
   return args;

@@ -1,5 +1,5 @@
 /**
- * A guest with an IOMMU of its own, whose disk and card reach only what its
+ * A guest with an IOMMU of its own, whose disks and cards reach only what its
  * kernel maps for them: by the request, since it unmaps each buffer again.
  *
  * @module
@@ -9,24 +9,51 @@ import { Guest } from "./guest.ts";
 import { prepareBoot } from "./initramfs.ts";
 import { bringUp } from "./net_guest.ts";
 import { Lab } from "./net_lab.ts";
-import type { NetSetup } from "./net_scenario.ts";
+import {
+  describeKind,
+  type NetSetup,
+  prefixed,
+  type ServedKind,
+} from "./net_setup.ts";
 import { ping, sendFile } from "./net_traffic.ts";
-import type { Step } from "./scenario.ts";
+import { showRings } from "./ring_kind.ts";
+import { diskName, type Step } from "./scenario.ts";
+import type { DeviceEntry } from "./serving.ts";
 
 const MEBIBYTE = 1 << 20;
 const DISK_MEBIBYTES = 32;
 const FILE_MEBIBYTES = 4;
-const FIO_SECONDS = 8;
-const MAC = "52:54:00:77:00:30";
+const FIO_SECONDS = 5;
 /** VIRTIO_F_ACCESS_PLATFORM, which is a character of the file. */
 const ACCESS_PLATFORM = 33;
 const FEATURES = "cat /sys/bus/virtio/devices/virtio*/features";
 
-async function showMappings(step: Step, guest: Guest) {
-  await step("disk and card are behind the guest's IOMMU", async () => {
+/** A disk and a card of one kind. */
+interface Pair {
+  kind: ServedKind;
+  disk: string;
+  card: string;
+  mac: string;
+  hostAddress: string;
+  guestAddress: string;
+}
+
+function pairOf(kind: ServedKind, index: number): Pair {
+  return {
+    kind,
+    disk: diskName(index),
+    card: `card${index}`,
+    mac: `52:54:00:77:0${index}:30`,
+    hostAddress: `10.77.${90 + index}.1`,
+    guestAddress: `10.77.${90 + index}.2`,
+  };
+}
+
+async function showMappings(step: Step, guest: Guest, count: number) {
+  await step("disks and cards are behind the guest's IOMMU", async () => {
     const lines = (await guest.output(FEATURES)).split("\n");
     const behind = lines.filter((bits) => bits[ACCESS_PLATFORM] === "1");
-    assertEquals(behind.length, 2, lines.join());
+    assertEquals(behind.length, count, lines.join());
     const types = await guest.output(
       "cat /sys/kernel/iommu_groups/*/type | sort -u",
     );
@@ -35,14 +62,14 @@ async function showMappings(step: Step, guest: Guest) {
   });
 }
 
-async function showDisk(step: Step, guest: Guest) {
+async function showDisk(step: Step, guest: Guest, disk: string) {
   await step("the disk is read and written, and checked", async () => {
     await guest.output(
       `
       set -e
       dd if=/dev/urandom of=/tmp/data bs=1M count=${FILE_MEBIBYTES}
-      dd if=/tmp/data of=/dev/vda bs=1M oflag=direct conv=notrunc,fsync
-      dd if=/dev/vda of=/tmp/back bs=256k iflag=direct \\
+      dd if=/tmp/data of=/dev/${disk} bs=1M oflag=direct conv=notrunc,fsync
+      dd if=/dev/${disk} of=/tmp/back bs=256k iflag=direct \\
         count=${4 * FILE_MEBIBYTES}
       cmp /tmp/data /tmp/back
       rm /tmp/data /tmp/back
@@ -53,7 +80,7 @@ async function showDisk(step: Step, guest: Guest) {
   });
   await step(`fio randrw verify=crc32c, ${FIO_SECONDS} s`, async () => {
     const text = await guest.output(
-      `fio --output-format=json --filename=/dev/vda --direct=1 --rw=randrw \\
+      `fio --output-format=json --filename=/dev/${disk} --direct=1 --rw=randrw \\
         --verify=crc32c --verify_fatal=1 --verify_backlog=32 \\
         --ioengine=libaio --iodepth=16 --time_based \\
         --runtime=${FIO_SECONDS} --size=${DISK_MEBIBYTES / 2}M \\
@@ -75,11 +102,15 @@ async function showDisk(step: Step, guest: Guest) {
   });
 }
 
-async function showCard(step: Step, guest: Guest, lab: Lab) {
-  const host = lab.end("10.77.9.1");
-  const there = { shell: guest, address: "10.77.9.2", directory: "/tmp" };
+async function showCard(step: Step, guest: Guest, lab: Lab, pair: Pair) {
+  const host = lab.end(pair.hostAddress);
+  const there = {
+    shell: guest,
+    address: pair.guestAddress,
+    directory: "/tmp",
+  };
   await step("the card: ping both ways, a file each way", async () => {
-    await bringUp(guest, MAC, "card", there.address);
+    await bringUp(guest, pair.mac, pair.card, there.address);
     await ping(there, host);
     await ping(host, there);
     const out = await sendFile(there, host, FILE_MEBIBYTES);
@@ -88,25 +119,28 @@ async function showCard(step: Step, guest: Guest, lab: Lab) {
   });
 }
 
-async function showEnd(step: Step, guest: Guest, lab: Lab) {
+async function showReturn(step: Step, guest: Guest, disk: string) {
   await step("the disk's driver goes and comes again", async () => {
     await guest.output(
       `
       set -e
+      device=$(basename "$(readlink -f /sys/block/${disk}/device)")
       cd /sys/bus/virtio/drivers/virtio_blk
-      device=$(ls -d virtio*)
-      dd if=/dev/vda bs=1M count=1 iflag=direct | sha256sum >/tmp/before
+      dd if=/dev/${disk} bs=1M count=1 iflag=direct | sha256sum >/tmp/before
       echo $device >unbind
-      [ ! -e /dev/vda ]
+      [ ! -e /dev/${disk} ]
       echo $device >bind
-      for turn in $(seq 200); do [ -b /dev/vda ] && break; sleep 0.05; done
-      dd if=/dev/vda bs=1M count=1 iflag=direct | sha256sum >/tmp/after
+      for turn in $(seq 200); do [ -b /dev/${disk} ] && break; sleep 0.05; done
+      dd if=/dev/${disk} bs=1M count=1 iflag=direct | sha256sum >/tmp/after
       cmp /tmp/before /tmp/after
     `,
       { timeoutMs: 120_000 },
     );
     return "with new rings, at new addresses";
   });
+}
+
+async function showEnd(step: Step, guest: Guest, lab: Lab) {
   await step("no access went where it may not", async () => {
     // Before that QEMU itself looks at rings that its firmware left behind.
     const log = (await guest.console()).split("agent: ready")[1]!;
@@ -120,33 +154,58 @@ async function showEnd(step: Step, guest: Guest, lab: Lab) {
   });
 }
 
-/** Shows a disk and a card behind an IOMMU that the guest drives. */
-export async function iommuScenario(
-  step: Step,
-  { boot, plane }: NetSetup,
-): Promise<void> {
-  const files = await prepareBoot("both");
-  await using lab = await Lab.set();
-  await lab.addInterface("card", { address: "10.77.9.1" });
-  const image = `${lab.directory}/disk.img`;
+/** Makes the disk's file and the card's interface; their devices. */
+async function prepare(
+  lab: Lab,
+  { kind, disk, card, mac, hostAddress }: Pair,
+): Promise<DeviceEntry[]> {
+  await lab.addInterface(card, { address: hostAddress });
+  const image = `${lab.directory}/${disk}.img`;
   const bytes = new Uint8Array(DISK_MEBIBYTES * MEBIBYTE);
   for (let at = 0; at < bytes.length; at += 65536) {
     crypto.getRandomValues(bytes.subarray(at, at + 65536));
   }
   await Deno.writeFile(image, bytes);
-  const common = { "data-plane": plane, iommu: true };
-  await lab.serve([
-    { device: "block", name: "disk", "blk-file": image, ...common },
-    { device: "net", name: "card", ifname: "card", mac: MAC, ...common },
-  ]);
+  const common = { "data-plane": kind.plane, iommu: true };
+  return [
+    { device: "block", name: disk, "blk-file": image, ...common },
+    { device: "net", name: card, ifname: card, mac, ...common },
+  ];
+}
+
+/** Shows disks and cards behind an IOMMU that the guest drives. */
+export async function iommuScenario(
+  step: Step,
+  { boot, kinds }: NetSetup,
+): Promise<void> {
+  const files = await prepareBoot("both");
+  await using lab = await Lab.set();
+  const pairs = kinds.map(pairOf);
+  const devices: DeviceEntry[] = [];
+  for (const pair of pairs) devices.push(...await prepare(lab, pair));
+  await lab.serve(devices);
   await using guest = await Guest.boot({
     boot: { ...boot, ...files },
-    disks: [{ socketPath: lab.socketPath("disk") }],
-    cards: [{ socketPath: lab.socketPath("card"), mac: MAC }],
+    disks: pairs.map(({ kind: { packed }, disk }) => ({
+      socketPath: lab.socketPath(disk),
+      packed,
+    })),
+    cards: pairs.map(({ kind: { packed }, card, mac }) => ({
+      socketPath: lab.socketPath(card),
+      mac,
+      packed,
+    })),
     iommu: true,
   });
-  await showMappings(step, guest);
-  await showDisk(step, guest);
-  await showCard(step, guest, lab);
+  await showMappings(step, guest, devices.length);
+  for (const pair of pairs) {
+    const { disk, card, kind } = pair;
+    const own = prefixed(step, describeKind(kind));
+    await showRings(own, guest, `/sys/block/${disk}/device`, kind.packed);
+    await showDisk(own, guest, disk);
+    await showCard(own, guest, lab, pair);
+    await showRings(own, guest, `/sys/class/net/${card}/device`, kind.packed);
+    await showReturn(own, guest, disk);
+  }
   await showEnd(step, guest, lab);
 }

@@ -17,7 +17,7 @@ import type { BootFiles } from "./initramfs.ts";
 import { bringUp } from "./net_guest.ts";
 import { Stream } from "./net_stream.ts";
 import type { End } from "./net_traffic.ts";
-import { showRingKind } from "./ring_kind.ts";
+import { showRings } from "./ring_kind.ts";
 import { hashFile, Stage, type Step } from "./scenario.ts";
 import { socketPathOf, startServing } from "./serving.ts";
 
@@ -30,8 +30,6 @@ const HOST = "10.9.8.2";
 const GUEST = "10.9.8.1";
 /** The guest's card is on the one and goes on on the other. */
 const PORTS = ["here", "there"] as const;
-const VIRTIO_NET = 1;
-const VIRTIO_BLOCK = 2;
 
 /** The port that place `index` has. */
 function portOf(index: number): string {
@@ -235,8 +233,9 @@ async function showWork(
 ): Promise<Stream[]> {
   const { guest, end } = traveller;
   const streams: Stream[] = [];
-  await showRingKind(step, guest, boot, VIRTIO_NET);
-  await showRingKind(step, guest, boot, VIRTIO_BLOCK);
+  const packed = boot.packed === true;
+  await showRings(step, guest, "/sys/block/vda/device", packed);
+  await showRings(step, guest, "/sys/class/net/eth0/device", packed);
   await step("a guest works on its disk and its card", async () => {
     await bringUp(guest, MAC, "card", GUEST);
     await startChecking(guest);

@@ -5,8 +5,8 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { Guest, type GuestCard } from "./guest.ts";
-import type { BootFiles } from "./initramfs.ts";
+import type { LinkCounters } from "../support/netns.ts";
+import { Guest } from "./guest.ts";
 import { captured } from "./net_capture.ts";
 import {
   bringUp,
@@ -14,9 +14,10 @@ import {
   negotiated,
   NET_FEATURES,
   type NetFeature,
-  OFFLOADS,
 } from "./net_guest.ts";
 import { Lab } from "./net_lab.ts";
+import { type CardPlan, JUMBO, macOf, plansOf, plug } from "./net_plan.ts";
+import type { NetSetup } from "./net_setup.ts";
 import {
   type End,
   iperf,
@@ -24,49 +25,12 @@ import {
   ping,
   sendFile,
 } from "./net_traffic.ts";
-import { showRingKind } from "./ring_kind.ts";
+import { showRings } from "./ring_kind.ts";
 import type { Step } from "./scenario.ts";
 
-/** What the network scenarios run on. */
-export interface NetSetup {
-  /** What the guests boot from. */
-  boot: BootFiles;
-  /** `inline` or `worker`. */
-  plane: string;
-  /** The size of the large file, in MiB. */
-  fileMebibytes: number;
-  /** Whether to show here what the other plane shows as well. */
-  thorough: boolean;
-}
-
-/** One card of the scenario and the interface it is on; both have its name. */
-interface CardPlan {
-  name: string;
-  /** Features that QEMU keeps from the guest. */
-  without: readonly NetFeature[];
-  mtu?: number;
-  pairCount?: number;
-  pcap?: boolean;
-}
-
-const JUMBO = 9000;
 /** What is before the data of a ping of IPv4: Ethernet, IP and ICMP headers. */
 const ETHERNET = 14;
 const IP_ICMP = 28;
-
-const PLANS: readonly CardPlan[] = [
-  { name: "fast", without: [] },
-  { name: "plain", without: [...OFFLOADS, "mrg_rxbuf"] },
-  // Chains of many pages, each large enough for any frame.
-  { name: "big", without: ["mrg_rxbuf"] },
-  // Frames of 9000 bytes, merged from smaller buffers.
-  { name: "jumbo", without: OFFLOADS, mtu: JUMBO },
-  { name: "pairs", without: [], pairCount: 2 },
-  { name: "watched", without: [], pcap: true },
-];
-/** What is shown on the inline plane too, in any case. */
-const ESSENTIAL = ["fast", "pairs", "watched"];
-const SMALL_FILE_MEBIBYTES = 8;
 
 /** A card in use: both ends of its link. */
 interface Link {
@@ -74,8 +38,6 @@ interface Link {
   guest: End;
   host: End;
 }
-
-const macOf = (index: number) => `52:54:00:77:00:0${index}`;
 
 /** Shows what was negotiated, and small and much traffic both ways. */
 async function showLink(step: Step, guest: Guest, lab: Lab, link: Link) {
@@ -111,8 +73,8 @@ async function showLink(step: Step, guest: Guest, lab: Lab, link: Link) {
   });
 }
 
-async function showTcp(step: Step, link: Link, mebibytes: number) {
-  const { name, pcap } = link.plan;
+async function showTcp(step: Step, link: Link) {
+  const { name, pcap, mebibytes } = link.plan;
   // What it sends in a second makes a capture of gigabytes.
   if (!pcap) {
     await step(`${name}: iperf3 TCP both ways`, async () => {
@@ -129,11 +91,16 @@ async function showTcp(step: Step, link: Link, mebibytes: number) {
 async function showIpv6(step: Step, lab: Lab, guest: Guest, link: Link) {
   await step(`${link.plan.name}: iperf3 TCP over IPv6 both ways`, async () => {
     const { name } = link.plan;
-    await lab.namespace.ip(`addr add fd77::1/64 dev ${name} nodad`);
-    await guest.output(`ip addr add fd77::2/64 dev ${name} nodad`);
+    // Each link is a network of its own.
+    const address = link.host.address.replace(
+      /^10\.77\.(\d+)\..*$/,
+      "fd77:$1::",
+    );
+    await lab.namespace.ip(`addr add ${address}1/64 dev ${name} nodad`);
+    await guest.output(`ip addr add ${address}2/64 dev ${name} nodad`);
     return await iperfBothWays(
-      { ...link.guest, address: "fd77::2" },
-      { ...link.host, address: "fd77::1" },
+      { ...link.guest, address: `${address}2` },
+      { ...link.host, address: `${address}1` },
     );
   });
 }
@@ -164,14 +131,14 @@ async function showJumbo(step: Step, guest: Guest, lab: Lab, link: Link) {
 
 async function showPairs(step: Step, guest: Guest, link: Link) {
   const { name } = link.plan;
-  await step("2 queue pairs are in use", async () => {
+  await step(`${name}: 2 queue pairs are in use`, async () => {
     const text = await guest.output(`ethtool -l ${name}`);
     const counts = [...text.matchAll(/^Combined:\s*(\d+)/gm)]
       .map(([, count]) => Number(count));
     assertEquals(counts, [2, 2], text);
     return "2 of 2";
   });
-  await step("traffic passes on both pairs, both ways", async () => {
+  await step(`${name}: traffic passes on both pairs, both ways`, async () => {
     const counts = async () => {
       const text = await guest.output(`ethtool -S ${name}`);
       return ["rx_queue_0", "rx_queue_1", "tx_queue_0", "tx_queue_1"].map(
@@ -187,10 +154,11 @@ async function showPairs(step: Step, guest: Guest, link: Link) {
     const grown = after.map((count, index) => count - before[index]!);
     const text = `rx ${grown[0]} and ${grown[1]}, tx ${grown[2]} and ` +
       `${grown[3]} frames`;
-    assert(grown.every((count) => count > 100), text);
+    // A few would be there in any case.
+    assert(grown.every((count) => count > 20), text);
     return text;
   });
-  await step("1 pair, then 2 again", async () => {
+  await step(`${name}: 1 pair, then 2 again`, async () => {
     for (const count of [1, 2]) {
       await guest.output(`ethtool -L ${name} combined ${count}`);
       for (const processor of [0, 1]) {
@@ -202,7 +170,7 @@ async function showPairs(step: Step, guest: Guest, link: Link) {
   });
 }
 
-async function showGrowth(step: Step, guest: Guest, link: Link) {
+async function showGrowth(step: Step, guest: Guest, links: readonly Link[]) {
   await step("memory plugged in: traffic goes on, on both pairs", async () => {
     // QEMU 7.2 tells of it once for each pair.
     await guest.command("object-add", {
@@ -216,10 +184,13 @@ async function showGrowth(step: Step, guest: Guest, link: Link) {
       id: "dimm",
       memdev: "more",
     });
-    for (const processor of [0, 1]) {
-      await iperf(link.guest, link.host, { processor });
+    for (const link of links) {
+      for (const processor of [0, 1]) {
+        await iperf(link.guest, link.host, { processor });
+      }
+      await ping(link.host, link.guest);
     }
-    return await ping(link.host, link.guest);
+    return links.map(({ plan }) => plan.name).join(", ");
   });
 }
 
@@ -227,10 +198,11 @@ async function showGrowth(step: Step, guest: Guest, link: Link) {
 async function showCapture(
   step: Step,
   lab: Lab,
-  counted: { rxPackets: number; txPackets: number },
+  name: string,
+  counted: LinkCounters,
 ) {
-  await step("the capture has each frame of both directions", async () => {
-    const frames = await captured(lab.capturePath("watched"));
+  await step(`${name}: the capture has each frame both ways`, async () => {
+    const frames = await captured(lab.capturePath(name));
     assertEquals(
       [frames.fromGuest, frames.toGuest, frames.total],
       [
@@ -243,52 +215,36 @@ async function showCapture(
   });
 }
 
-/** Makes interfaces and cards; resolves with the guest's part of them. */
-async function plug(
+/** Shows what there is to see of one card. */
+async function showCard(step: Step, guest: Guest, lab: Lab, link: Link) {
+  const { plan } = link;
+  const path = `/sys/class/net/${plan.name}/device`;
+  await showRings(step, guest, path, plan.kind.packed);
+  await showLink(step, guest, lab, link);
+  await showTcp(step, link);
+  if (plan.model === "fast") await showIpv6(step, lab, guest, link);
+  if (plan.mtu !== undefined) await showJumbo(step, guest, lab, link);
+  if (plan.pairCount !== undefined) await showPairs(step, guest, link);
+}
+
+/** Ends the traffic of a card that is captured; what passed till then. */
+async function finish(
+  guest: Guest,
   lab: Lab,
-  plane: string,
-  plans: readonly CardPlan[],
-): Promise<GuestCard[]> {
-  const cards: GuestCard[] = [];
-  const devices = [];
-  for (const [index, plan] of plans.entries()) {
-    const { name, mtu, pairCount = 1 } = plan;
-    await lab.addInterface(name, {
-      address: `10.77.${index}.1`,
-      severalQueues: pairCount > 1,
-      ...(mtu === undefined ? {} : { mtu }),
-    });
-    const mac = macOf(index);
-    devices.push({
-      device: "net",
-      name,
-      mac,
-      "ifname": name,
-      "queue-pairs": pairCount,
-      "data-plane": plane,
-      ...(plan.pcap ? { "pcap": lab.capturePath(name) } : {}),
-    });
-    cards.push({
-      socketPath: lab.socketPath(name),
-      mac,
-      pairCount,
-      without: plan.without,
-      ...(mtu === undefined ? {} : { mtu }),
-    });
-  }
-  await lab.serve(devices);
-  return cards;
+  name: string,
+): Promise<LinkCounters> {
+  await guest.output(`ip link set ${name} down`);
+  await lab.namespace.ip(`link set ${name} down`);
+  return await lab.namespace.counters(name);
 }
 
 /** Shows what a guest's cards on TAP interfaces do. */
 export async function netScenario(step: Step, setup: NetSetup): Promise<void> {
   await using lab = await Lab.set();
-  const { plane, thorough } = setup;
-  const isFull = thorough || plane === "worker";
-  const plans = PLANS.filter(({ name }) => isFull || ESSENTIAL.includes(name));
-  const cards = await plug(lab, plane, plans);
+  const plans = plansOf(setup);
+  const cards = await plug(lab, plans);
   await using guest = await Guest.boot({ boot: setup.boot, cards });
-  await showRingKind(step, guest, setup.boot, 1);
+  const links: Link[] = [];
   for (const [index, plan] of plans.entries()) {
     const address = `10.77.${index}.2`;
     await bringUp(guest, macOf(index), plan.name, address);
@@ -297,30 +253,26 @@ export async function netScenario(step: Step, setup: NetSetup): Promise<void> {
       guest: { shell: guest, address, directory: "/tmp" },
       host: lab.end(`10.77.${index}.1`),
     };
-    await showLink(step, guest, lab, link);
-    const isFast = plan.name === "fast";
-    const isLarge = isFast && isFull;
-    await showTcp(
-      step,
-      link,
-      isLarge ? setup.fileMebibytes : SMALL_FILE_MEBIBYTES,
-    );
-    if (isFast) await showIpv6(step, lab, guest, link);
-    if (plan.mtu !== undefined) await showJumbo(step, guest, lab, link);
-    if (plan.pairCount !== undefined) {
-      await showPairs(step, guest, link);
-      await showGrowth(step, guest, link);
-    }
+    links.push(link);
+    await showCard(step, guest, lab, link);
   }
+  await showGrowth(
+    step,
+    guest,
+    links.filter(({ plan }) => plan.pairCount !== undefined),
+  );
   // Nothing passes any more, and the process has written what did.
-  await guest.output("ip link set watched down");
-  await lab.namespace.ip("link set watched down");
-  const counted = await lab.namespace.counters("watched");
+  const counted = new Map<string, LinkCounters>();
+  for (const { name, pcap } of plans) {
+    if (pcap) counted.set(name, await finish(guest, lab, name));
+  }
   await guest.powerOff();
   await step("stopped by SIGTERM: exit code 0", async () => {
     const { code } = await lab.backEnd.stop();
     assertEquals(code, 0, lab.backEnd.log);
     return "so it is";
   });
-  await showCapture(step, lab, counted);
+  for (const [name, counters] of counted) {
+    await showCapture(step, lab, name, counters);
+  }
 }

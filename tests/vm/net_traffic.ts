@@ -18,8 +18,9 @@ export interface End {
 }
 
 const PINGS = 5;
-/** iperf3 sends for as long as that. */
-const IPERF_S = 1;
+/** iperf3 sends for so many seconds; unless given, so much. */
+const IPERF_S = Deno.env.get("RINGSIDE_IPERF_SECONDS");
+const IPERF_LOAD = IPERF_S === undefined ? "-n 16M" : `-t ${IPERF_S}`;
 const MEBIBYTE = 1 << 20;
 
 let lastPort = 5000;
@@ -79,7 +80,7 @@ export async function iperf(
   );
   const pin = processor === undefined ? "" : `taskset -c ${processor} `;
   const text = await from.shell.output(
-    `${pin}iperf3 -c ${to.address} -p ${port} -t ${IPERF_S} -J ${more}`,
+    `${pin}iperf3 -c ${to.address} -p ${port} ${IPERF_LOAD} -J ${more}`,
   );
   const { end } = JSON.parse(text);
   assert(end.sum_received.bytes > MEBIBYTE, text);

@@ -87,13 +87,15 @@ function moveShows(): Show[] {
 /** What there is to show of network cards and entropy devices. */
 function cardShows(): Show[] {
   const fileMebibytes = count("file-mib", "RINGSIDE_FILE_MIB", 1024);
-  return [...rngScenarios, ...netScenarios].map(({ name, run }) => ({
+  const extent = { thorough: true };
+  const all = [...rngScenarios(extent), ...netScenarios(extent)];
+  return all.map(({ name, run }) => ({
     name,
     run: async (step) => {
       want(missingCardTools());
       canMakeNetns();
       const boot = await prepareBoot("card");
-      await run(step, { boot, fileMebibytes, thorough: true });
+      await run(step, { boot, fileMebibytes });
     },
   }));
 }

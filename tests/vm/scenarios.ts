@@ -9,6 +9,7 @@ import { crashScenario } from "./crash_scenario.ts";
 import { diskScenario } from "./disk_scenario.ts";
 import { kindsScenario } from "./kinds_scenario.ts";
 import { lifeScenario } from "./life_scenario.ts";
+import { describeRings } from "./ring_kind.ts";
 import { restlessScenario } from "./restless_scenario.ts";
 import {
   describeVariant,
@@ -82,8 +83,7 @@ function disksOf(
 function crashesOf(variant: Variant, thorough: boolean): Scenario[] {
   const all = thorough ? [[false], [true]] : [[false, true]];
   return all.map((kinds): Scenario => {
-    const words = kinds.map((isPacked) => isPacked ? "packed" : "split");
-    const rings = words.join(" and ");
+    const rings = kinds.map(describeRings).join(" and ");
     return {
       name: `A back-end that is killed, ${rings} rings (${
         describeVariant(variant)
