@@ -83,8 +83,12 @@ export class Guest implements Disposable, RingOwner, Workplace {
       this.rings.push(new GuestRing(this, index, options));
     }
     if (options.share ?? true) await this.share();
-    if (!(options.start ?? true)) return;
-    for (const ring of this.rings) await ring.start();
+    if (options.start ?? true) {
+      for (const ring of this.rings) await ring.start();
+    }
+    // Some back-ends serve nothing before; rings may be started later, too.
+    run.step = "SET_STATUS";
+    await this.frontend.driverOk();
   }
 
   async #negotiate(options: GuestOptions): Promise<void> {

@@ -12,7 +12,6 @@ import {
 } from "../device/features.ts";
 import { DriverMemory } from "../testing/driver_memory.ts";
 import { Frontend } from "../vhost_user/frontend.ts";
-import { VHOST_USER_PROTOCOL_F } from "../vhost_user/protocol.ts";
 import { LoadError } from "./errors.ts";
 import type { Lane } from "./lane.ts";
 import type { LoadRing, LoadSegment } from "./load_ring.ts";
@@ -36,9 +35,6 @@ export interface WireOptions {
   /** Of all that is random. */
   readonly seed?: number;
 }
-
-/** ACKNOWLEDGE, DRIVER, DRIVER_OK and FEATURES_OK, virtio 1.3 §2.1. */
-const DRIVER_OK = 0x0f;
 
 /** Stall limit unless another one is given, milliseconds. */
 export const STALL_MS = 10_000;
@@ -186,9 +182,7 @@ export class Wire implements Disposable {
 
   /** Tells the device that the driver is ready, all its rings being started. */
   async ready(): Promise<void> {
-    const { STATUS } = VHOST_USER_PROTOCOL_F;
-    if (!this.frontend.hasProtocolFeature(STATUS)) return;
-    await this.#deadline.over(this.frontend.setStatus(DRIVER_OK));
+    await this.#deadline.over(this.frontend.driverOk());
   }
 
   /** Hangs up; the memory goes too. */

@@ -309,7 +309,7 @@ export class Connection implements Disposable {
     this.#inflight?.[Symbol.dispose]();
   }
 
-  /** Shares the memory and starts the rings, after the negotiation. */
+  /** Shares the memory, starts the rings and says so, after the negotiation. */
   async #setUp(baseOf: (ring: RingDriver) => number): Promise<void> {
     const { frontend, memory, rings } = this;
     const { inflight = false } = this.#options;
@@ -328,6 +328,7 @@ export class Connection implements Disposable {
     for (const { index, ring } of rings) {
       if (!this.#stopped.has(index)) await this.start(index, baseOf(ring));
     }
+    await frontend.driverOk();
   }
 
   get #inBand(): boolean {

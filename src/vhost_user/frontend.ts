@@ -41,7 +41,7 @@ import {
   vringFd,
   vringState,
 } from "./message.ts";
-import { VHOST_USER } from "./protocol.ts";
+import { VHOST_USER, VHOST_USER_PROTOCOL_F } from "./protocol.ts";
 
 export {
   HangUpError,
@@ -56,6 +56,9 @@ export {
   type VringSetup,
   WANTED_PROTOCOL_FEATURES,
 } from "./frontend_setup.ts";
+
+/** ACKNOWLEDGE, DRIVER, DRIVER_OK and FEATURES_OK, virtio 1.3 §2.1. */
+const DRIVER_OK = 0x0f;
 
 /**
  * One connection to a back-end. Requests are sent in the order of the calls;
@@ -361,6 +364,15 @@ export class Frontend implements Disposable {
   /** SET_STATUS: the device status, virtio 1.3 §2.1. */
   setStatus(status: number): Promise<void> {
     return this.#link.setU64(VHOST_USER.SET_STATUS, BigInt(status));
+  }
+
+  /**
+   * Tells the device that its driver is ready, once the rings are started: sets
+   * the status up to DRIVER_OK. Sends nothing where STATUS was not negotiated.
+   */
+  async driverOk(): Promise<void> {
+    if (!this.hasProtocolFeature(VHOST_USER_PROTOCOL_F.STATUS)) return;
+    await this.setStatus(DRIVER_OK);
   }
 
   /** GET_STATUS. */
