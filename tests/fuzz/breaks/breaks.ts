@@ -57,6 +57,13 @@ const VIRTQUEUE: readonly Break[] = [
     to: "",
   },
   {
+    what: "with IN_ORDER chains are given back before those in front of them",
+    target: "ring-split",
+    file: "src/virtqueue/in_order.ts",
+    from: "if (this.#done[head] === 0) return NONE;",
+    to: "",
+  },
+  {
     what: "a readable buffer may follow a writable one",
     target: "ring-split",
     file: "src/virtqueue/chain.ts",

@@ -24,7 +24,13 @@ export const splitRing: Target = {
   unit: "mutations",
   deterministic: true,
   spec: {
-    shape: { sizeBits: 6, base: 0xffff, eventIndex: 1, indirect: 1 },
+    shape: {
+      sizeBits: 6,
+      base: 0xffff,
+      eventIndex: 1,
+      indirect: 1,
+      inOrder: 1,
+    },
     kinds: [...DEVICE_STEPS, ...SPLIT_MUTATIONS],
     steps: 30,
     count: 64,

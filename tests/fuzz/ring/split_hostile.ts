@@ -46,7 +46,11 @@ export class SplitHostile implements Hostile {
   readonly #driver: SplitDriver;
   readonly #size: number;
   readonly #table: number;
-  readonly #features: { eventIndex: boolean; indirect: boolean };
+  readonly #features: {
+    eventIndex: boolean;
+    indirect: boolean;
+    inOrder: boolean;
+  };
 
   /** A ring of `shape`. */
   constructor(shape: Readonly<Record<string, number>>) {
@@ -54,6 +58,7 @@ export class SplitHostile implements Hostile {
     this.#features = {
       eventIndex: shape.eventIndex === 1,
       indirect: shape.indirect === 1,
+      inOrder: shape.inOrder === 1,
     };
     const base = shape.base!;
     const options = { ...this.#features, base, region: 0 };

@@ -21,6 +21,13 @@ import type { RingModel } from "./ring_model.ts";
 /** Entries of an indirect table, however small the ring is. */
 const TABLE_MAX = 1024;
 
+/** A chain that was popped, or is malformed, and is not staged yet. */
+interface Held {
+  readonly head: number;
+  done: boolean;
+  written: number;
+}
+
 /** The model of a split ring. */
 export class SplitModel implements RingModel {
   broken = false;
@@ -36,6 +43,8 @@ export class SplitModel implements RingModel {
   #next: number;
   #seen: number;
   #nextUsed: number;
+  /** In the order in which they were popped. */
+  #held: Held[] = [];
   #staged = 0;
   #waiting = -1;
   /** Heads popped since the last one that was pushed, or was malformed. */
@@ -69,14 +78,16 @@ export class SplitModel implements RingModel {
   }
 
   undoPop(): void {
-    this.inFlight.delete(this.#undoable.pop()!);
+    const head = this.#undoable.pop()!;
+    this.inFlight.delete(head);
+    this.#held = this.#held.filter((held) => held.head !== head);
     this.#next = (this.#next - 1) & 0xffff;
   }
 
   push(head: number, written: number): void {
     this.inFlight.delete(head);
     this.#undoable = this.#undoable.slice(this.#undoable.indexOf(head) + 1);
-    this.#stage(head, written);
+    this.#complete(head, written);
   }
 
   flush(): boolean {
@@ -97,9 +108,9 @@ export class SplitModel implements RingModel {
 
   hasAvailable(): boolean {
     if (this.broken) return false;
-    if (this.inFlight.has(this.#waiting)) return false;
+    if (this.#holds(this.#waiting)) return false;
     this.#waiting = -1;
-    if (this.inFlight.size + this.#staged >= this.#config.size) return false;
+    if (this.#held.length + this.#staged >= this.#config.size) return false;
     return this.#next !== this.#seen || this.#look();
   }
 
@@ -131,20 +142,21 @@ export class SplitModel implements RingModel {
 
   #pop(): boolean {
     const { size, driverArea } = this.#config;
-    while (this.inFlight.size + this.#staged < size) {
+    while (this.#held.length + this.#staged < size) {
       if (this.#next === this.#seen && !this.#look()) return false;
       const head = this.#writes.u16(driverArea + 4 + 2 * (this.#next % size));
       if (head >= size) {
         this.broken = true;
         return false;
       }
-      if (this.inFlight.has(head)) {
+      if (this.#holds(head)) {
         this.#waiting = head;
         return false;
       }
       this.#next = (this.#next + 1) & 0xffff;
       this.chain = new ChainModel(this.#ranges);
       this.head = head;
+      this.#held.push({ head, done: false, written: 0 });
       if (this.#walk(head) && this.chain.isWhole(2 * this.#limit)) {
         this.inFlight.add(head);
         this.#undoable.push(head);
@@ -152,7 +164,7 @@ export class SplitModel implements RingModel {
       }
       this.malformed++;
       this.#undoable = [];
-      this.#stage(head, 0);
+      this.#complete(head, 0);
       // A table may lie in the used ring.
       this.#writes.apply();
     }
@@ -211,6 +223,25 @@ export class SplitModel implements RingModel {
     const chain = new ChainModel(this.#ranges);
     chain.add({ address, size, flags: 0, next: 0 }, false);
     return chain.isWhole();
+  }
+
+  #holds(head: number): boolean {
+    return this.#held.some((held) => held.head === head);
+  }
+
+  /** The chain of `head` is done. With IN_ORDER it waits for those before it. */
+  #complete(head: number, written: number): void {
+    const chain = this.#held.find((held) => held.head === head)!;
+    chain.done = true;
+    chain.written = written;
+    if (!this.#config.inOrder) {
+      this.#held.splice(this.#held.indexOf(chain), 1);
+      return this.#stage(head, written);
+    }
+    while (this.#held[0]?.done) {
+      const { head, written } = this.#held.shift()!;
+      this.#stage(head, written);
+    }
   }
 
   /** The next used entry. */
