@@ -61,6 +61,17 @@ export function encodeState(
 /**
  * The bytes of `kind` that `encodeState` made. Throws a ProtocolError where
  * `state` is none, another device's, of another version or not whole.
+ *
+ * @example A state that was cut short
+ * ```ts
+ * import { decodeState, encodeState } from "@ringside/ringside/device";
+ * import { ProtocolError } from "@ringside/ringside/vhost-user";
+ * import { assertThrows } from "@std/assert";
+ *
+ * const kind = { name: "lamp", version: 1, size: 4 };
+ * const state = encodeState(kind, (view) => view.setUint32(0, 40));
+ * assertThrows(() => decodeState(kind, state.subarray(0, -1)), ProtocolError);
+ * ```
  */
 export function decodeState(kind: StateKind, state: Uint8Array): DataView {
   const view = new DataView(state.buffer, state.byteOffset, state.length);
