@@ -9,6 +9,9 @@ import { Region, type RegionLayout } from "./region.ts";
 
 export type { RegionLayout } from "./region.ts";
 
+/** Longer copies are left to the engine, which allocates a view for each. */
+const SHORT_COPY = 4096;
+
 /** The regions of one generation of guest memory. Structured-cloneable. */
 export interface MemoryLayout {
   /** Grows with every change of the memory table. */
@@ -63,6 +66,12 @@ export class GuestMemory {
   virtual: IovaMemory | null = null;
   /** Where to log what is written, or null. */
   log: DirtyLog | null;
+  /**
+   * The guest address that `locateSought` and `regionOfSought` look for. As an
+   * element: a number that is handed over V8 allocates wherever it does not
+   * inline.
+   */
+  readonly sought: Float64Array = new Float64Array(1);
   /** An index into `regions`: where something was found last. */
   foundRegion = 0;
   /** Bytes from the start of that region: what was found last. */
@@ -110,10 +119,17 @@ export class GuestMemory {
    * be. Where it is false, what was found before stays.
    */
   locate(guestAddress: number, size: number): boolean {
+    this.sought[0] = guestAddress;
+    return this.locateSought(size);
+  }
+
+  /** As `locate`, of the address in `sought`. */
+  locateSought(size: number): boolean {
+    const guestAddress = this.sought[0]!;
     let region = this.foundRegion;
     let offset = guestAddress - this.starts[region]!;
     if (!(offset >= 0 && offset < this.sizes[region]!)) {
-      region = this.regionAt(guestAddress);
+      region = this.regionOfSought();
       if (region < 0) return false;
       offset = guestAddress - this.starts[region]!;
     }
@@ -125,6 +141,13 @@ export class GuestMemory {
 
   /** The index of the region that holds the byte at `guestAddress`, or -1. */
   regionAt(guestAddress: number): number {
+    this.sought[0] = guestAddress;
+    return this.regionOfSought();
+  }
+
+  /** As `regionAt`, of the address in `sought`. */
+  regionOfSought(): number {
+    const guestAddress = this.sought[0]!;
     const starts = this.starts;
     let low = 0;
     let high = starts.length - 1;
@@ -149,10 +172,37 @@ export class GuestMemory {
       if (region < 0) return false;
       const offset = guestAddress + done - this.starts[region]!;
       const piece = Math.min(size - done, this.sizes[region]! - offset);
-      const source = this.regions[region]!.bytes;
-      target.set(source.subarray(offset, offset + piece), done);
+      this.foundRegion = region;
+      this.foundOffset = offset;
+      this.copyFound(target, done, piece);
       done += piece;
     }
     return true;
+  }
+
+  /**
+   * Copies the `size` bytes that were found last to `to` in `target`. Up to a
+   * page of them allocates nothing.
+   */
+  copyFound(target: Uint8Array, to: number, size: number): void {
+    const from = this.foundOffset;
+    if (size > SHORT_COPY) {
+      const { bytes } = this.regions[this.foundRegion]!;
+      target.set(bytes.subarray(from, from + size), to);
+      return;
+    }
+    const view = this.views[this.foundRegion]!;
+    const words = size >>> 2;
+    let at = to;
+    for (let i = 0; i < words; i++, at += 4) {
+      const word = view.getInt32(from + 4 * i, true);
+      target[at] = word;
+      target[at + 1] = word >> 8;
+      target[at + 2] = word >> 16;
+      target[at + 3] = word >> 24;
+    }
+    for (let i = 4 * words; i < size; i++) {
+      target[to + i] = view.getUint8(from + i);
+    }
   }
 }

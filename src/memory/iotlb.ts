@@ -17,6 +17,15 @@ export const IOTLB_ENTRIES_MAX = 65536;
 
 const FIRST_CAPACITY = 256;
 
+// Elements of `Iotlb.sought`.
+
+/** In: the I/O virtual address that is looked for. */
+export const SOUGHT_IOVA = 0;
+/** Out: where that is in its region, in bytes. */
+export const SOUGHT_OFFSET = 1;
+/** Out: bytes from there to the end of the entry. */
+export const SOUGHT_REST = 2;
+
 /**
  * The mappings of I/O virtual addresses (IOVAs) that the front-end told, one
  * table a thread. Entries do not overlap, and each lies in one region of the
@@ -51,6 +60,11 @@ export class Iotlb {
   count = 0;
   /** Whether entries were ever dropped that the front-end thinks are there. */
   evicted = false;
+  /**
+   * What `look` looks for and what it finds. As elements: numbers that are
+   * handed over, or returned, V8 allocates wherever it does not inline.
+   */
+  readonly sought: Float64Array = new Float64Array(3);
   #memory: GuestMemory;
   /** By ascending IOVA; likewise all below. */
   #starts = new Float64Array(FIRST_CAPACITY);
@@ -65,6 +79,29 @@ export class Iotlb {
   /** An empty table over `memory`. */
   constructor(memory: GuestMemory) {
     this.#memory = memory;
+  }
+
+  /**
+   * Finds the address in `sought`, and tells there where it is: the region, or
+   * -1 where it is not mapped with all of `permissions`.
+   */
+  look(permissions: number): number {
+    const sought = this.sought;
+    const iova = sought[SOUGHT_IOVA]!;
+    let index = this.#last;
+    let offset = iova - this.#starts[index]!;
+    if (
+      !(index < this.count && offset >= 0 && offset < this.#sizes[index]!)
+    ) {
+      index = this.#search();
+      if (index === this.count || this.#starts[index]! > iova) return -1;
+      this.#last = index;
+      offset = iova - this.#starts[index]!;
+    }
+    if ((this.#permissions[index]! & permissions) !== permissions) return -1;
+    sought[SOUGHT_OFFSET] = this.#offsets[index]! + offset;
+    sought[SOUGHT_REST] = this.#sizes[index]! - offset;
+    return this.#regions[index]!;
   }
 
   /** The index of the entry that holds `iova`, or -1. */
@@ -196,6 +233,13 @@ export class Iotlb {
 
   /** The first entry that ends behind `iova`, or `count`. */
   #endingAfter(iova: number): number {
+    this.sought[SOUGHT_IOVA] = iova;
+    return this.#search();
+  }
+
+  /** The same of the address that is sought. */
+  #search(): number {
+    const iova = this.sought[SOUGHT_IOVA]!;
     const starts = this.#starts;
     const sizes = this.#sizes;
     let low = 0;

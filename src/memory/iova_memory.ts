@@ -3,7 +3,13 @@
  * @module
  */
 import { GuestMemory } from "./guest_memory.ts";
-import { type Iotlb, IOTLB_READ } from "./iotlb.ts";
+import {
+  type Iotlb,
+  IOTLB_READ,
+  SOUGHT_IOVA,
+  SOUGHT_OFFSET,
+  SOUGHT_REST,
+} from "./iotlb.ts";
 import { JoinedAreas } from "./joined_areas.ts";
 
 /** Questions that are open at once. */
@@ -89,12 +95,22 @@ export class IovaMemory extends GuestMemory {
    * is not mapped with `permissions`.
    */
   resolve(address: number, permissions: number): number {
+    const { sought } = this.iotlb;
+    sought[SOUGHT_IOVA] = address;
+    return this.look(permissions) ? sought[SOUGHT_REST]! : 0;
+  }
+
+  /**
+   * As `resolve`, of the address in `iotlb.sought`, which then has the count of
+   * bytes too. For hot code: see there. False where it is not mapped so.
+   */
+  look(permissions: number): boolean {
     const { iotlb } = this;
-    const index = iotlb.find(address);
-    if (index < 0 || !iotlb.allows(index, permissions)) return 0;
-    this.foundRegion = iotlb.regionOf(index);
-    this.foundOffset = iotlb.offsetOf(index, address);
-    return iotlb.rest(index, address);
+    const region = iotlb.look(permissions);
+    if (region < 0) return false;
+    this.foundRegion = region;
+    this.foundOffset = iotlb.sought[SOUGHT_OFFSET]!;
+    return true;
   }
 
   /**
@@ -211,9 +227,7 @@ export class IovaMemory extends GuestMemory {
         return false;
       }
       const piece = Math.min(size - done, run);
-      const source = this.regions[this.foundRegion]!.bytes;
-      const at = this.foundOffset;
-      target.set(source.subarray(at, at + piece), done);
+      this.copyFound(target, done, piece);
       done += piece;
     }
     return true;

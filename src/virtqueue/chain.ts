@@ -3,7 +3,12 @@
  * @module
  */
 import type { GuestMemory } from "../memory/guest_memory.ts";
-import { IOTLB_READ, IOTLB_WRITE } from "../memory/iotlb.ts";
+import {
+  IOTLB_READ,
+  IOTLB_WRITE,
+  SOUGHT_IOVA,
+  SOUGHT_REST,
+} from "../memory/iotlb.ts";
 import {
   type IovaMemory,
   nextPage,
@@ -239,17 +244,18 @@ export class Chain {
     permissions: number,
   ): number {
     const { regions, offsets, sizes, capacity } = this.#segments;
+    const { sought } = memory.iotlb;
     let address = this.gatheredAddresses[index]!;
     const end = address + this.gatheredSizes[index]!;
     let count = first;
     while (address < end && memory.questionCount < QUESTIONS_MAX) {
-      const run = memory.resolve(address, permissions);
-      if (run === 0) {
+      sought[SOUGHT_IOVA] = address;
+      if (!memory.look(permissions)) {
         if (!memory.ask(address, permissions)) return -1;
         address = nextPage(address);
         continue;
       }
-      const size = Math.min(end - address, run);
+      const size = Math.min(end - address, sought[SOUGHT_REST]!);
       const region = memory.foundRegion;
       const offset = memory.foundOffset;
       const last = count - 1;
@@ -277,7 +283,8 @@ export class Chain {
     let address = this.gatheredAddresses[index]!;
     let rest = this.gatheredSizes[index]!;
     while (rest > 0) {
-      const region = memory.regionAt(address);
+      memory.sought[0] = address;
+      const region = memory.regionOfSought();
       if (region < 0 || count === capacity) return -1;
       const offset = address - memory.starts[region]!;
       const size = Math.min(rest, memory.sizes[region]! - offset);

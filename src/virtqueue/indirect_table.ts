@@ -3,6 +3,8 @@
  * @module
  */
 import type { GuestMemory } from "../memory/guest_memory.ts";
+import { IOTLB_READ, SOUGHT_IOVA, SOUGHT_REST } from "../memory/iotlb.ts";
+import type { IovaMemory } from "../memory/iova_memory.ts";
 import { DESCRIPTOR_SIZE } from "./layout.ts";
 
 const TWO_32 = 0x1_0000_0000;
@@ -55,23 +57,26 @@ export class IndirectTable {
     // As in Chain.gather.
     const address = (low * TWO_MINUS_32 + high) * TWO_32;
     const memory = this.#memory;
+    const { virtual } = memory;
+    if (virtual !== null) {
+      virtual.iotlb.sought[SOUGHT_IOVA] = address;
+      return this.#findVirtual(virtual, size);
+    }
     const region = memory.foundRegion;
     const offset = address - memory.starts[region]!;
-    if (
-      memory.virtual === null && offset >= 0 &&
-      size <= memory.sizes[region]! - offset
-    ) {
+    if (offset >= 0 && size <= memory.sizes[region]! - offset) {
       this.view = memory.views[region]!;
       this.offset = offset;
       return true;
     }
-    return this.#findElsewhere(address, size);
+    memory.sought[0] = address;
+    return this.#findElsewhere(memory, size);
   }
 
-  /** The same where the last thing was not found. */
-  #findElsewhere(address: number, size: number): boolean {
-    const memory = this.#memory;
-    if (memory.locate(address, size)) {
+  /** The same where the last table was not, of what `memory` is to look for. */
+  #findElsewhere(memory: GuestMemory, size: number): boolean {
+    const address = memory.sought[0]!;
+    if (memory.locateSought(size)) {
       this.view = memory.views[memory.foundRegion]!;
       this.offset = memory.foundOffset;
       return true;
@@ -79,5 +84,30 @@ export class IndirectTable {
     this.view = this.#copyView;
     this.offset = 0;
     return memory.read(address, this.#copy, size);
+  }
+
+  /** The same behind an IOMMU, of the address that `memory` is to look for. */
+  #findVirtual(memory: IovaMemory, size: number): boolean {
+    const { sought } = memory.iotlb;
+    const address = sought[SOUGHT_IOVA]!;
+    let done = 0;
+    while (done < size) {
+      sought[SOUGHT_IOVA] = address + done;
+      if (!memory.look(IOTLB_READ)) {
+        memory.ask(address + done, IOTLB_READ);
+        return false;
+      }
+      const piece = Math.min(size - done, sought[SOUGHT_REST]!);
+      if (piece === size) {
+        this.view = memory.views[memory.foundRegion]!;
+        this.offset = memory.foundOffset;
+        return true;
+      }
+      memory.copyFound(this.#copy, done, piece);
+      done += piece;
+    }
+    this.view = this.#copyView;
+    this.offset = 0;
+    return true;
   }
 }

@@ -6,6 +6,8 @@
  */
 import type { DriverMemory } from "../../src/testing/mod.ts";
 import {
+  type GuestMemory,
+  type InflightArea,
   openVirtqueue,
   RING_EVENT_FLAGS_DESC,
   RING_START,
@@ -30,9 +32,16 @@ export interface LaidOutOptions {
   readonly inOrder?: boolean;
   /** Each chain in an indirect table. */
   readonly indirect: boolean;
-  /** Where the ring is, a region of the memory; and where its buffers are. */
+  /** Where the ring is, a region of the memory. */
   readonly ringRegion?: number;
-  readonly bufferRegion?: number;
+  /** Where its buffers and tables are, in turn; else anywhere. */
+  readonly bufferRegions?: readonly number[];
+  /** The memory as the device sees it; else all of the driver's. */
+  readonly guest?: GuestMemory;
+  /** Where to record what is in flight. */
+  readonly inflight?: InflightArea;
+  /** What the ring itself is logged as, where the guest's memory has a log. */
+  readonly usedLog?: number;
 }
 
 /** A ring that holds `count` chains alike. */
@@ -40,6 +49,7 @@ export abstract class LaidOutRing {
   abstract readonly queue: Virtqueue;
   protected readonly memory: DriverMemory;
   protected readonly options: LaidOutOptions;
+  #turns = 0;
 
   constructor(memory: DriverMemory, options: LaidOutOptions) {
     this.memory = memory;
@@ -69,9 +79,9 @@ export abstract class LaidOutRing {
     id: number,
     extra: number,
   ): void {
-    const { packed, bufferRegion } = this.options;
+    const { packed } = this.options;
     for (const [i, { flags, size }] of chain.entries()) {
-      const address = this.memory.allocate(size, 16, bufferRegion);
+      const address = this.memory.allocate(size, 16, this.#turn());
       const more = i < chain.length - 1 ? VIRTQ_DESC_F_NEXT : 0;
       const next = packed ? id : first + i + 1;
       this.putOne(at, first + i, address, size, flags | more | extra, next);
@@ -93,10 +103,15 @@ export abstract class LaidOutRing {
     view.setUint16(offset + (this.options.packed ? 12 : 14), next, true);
   }
 
+  /** The region of the next buffer or table. */
+  #turn(): number | undefined {
+    const { bufferRegions = [] } = this.options;
+    return bufferRegions[this.#turns++ % bufferRegions.length];
+  }
+
   /** A table with `chain`; where it is. */
   protected table(chain: readonly LaidOutBuffer[]): number {
-    const { bufferRegion } = this.options;
-    const at = this.memory.allocate(16 * chain.length, 16, bufferRegion);
+    const at = this.memory.allocate(16 * chain.length, 16, this.#turn());
     this.put(at, 0, chain, 0, 0);
     return at;
   }
@@ -144,7 +159,9 @@ class SplitRing extends LaidOutRing {
       eventIndex: options.eventIndex,
       inOrder: options.inOrder ?? false,
       indirect,
-    }, memory.guestMemory());
+      inflight: options.inflight ?? null,
+      usedLog: options.usedLog ?? -1,
+    }, options.guest ?? memory.guestMemory());
   }
 
   publish(count: number): void {
@@ -210,12 +227,13 @@ class PackedRing extends LaidOutRing {
       eventIndex: options.eventIndex,
       inOrder: options.inOrder ?? false,
       indirect,
-    }, memory.guestMemory());
+      inflight: options.inflight ?? null,
+      usedLog: options.usedLog ?? -1,
+    }, options.guest ?? memory.guestMemory());
   }
 
   publish(count: number): void {
     const words = this.#words;
-    const start = this.#next;
     const length = this.#length;
     let owner = this.#wrap ? VIRTQ_DESC_F_AVAIL << 16 : VIRTQ_DESC_F_USED << 16;
     let last = 0;
@@ -231,6 +249,7 @@ class PackedRing extends LaidOutRing {
       owner ^= (VIRTQ_DESC_F_AVAIL | VIRTQ_DESC_F_USED) << 16;
     }
     this.#event[0] = RING_EVENT_FLAGS_DESC << 16 | last;
-    Atomics.load(words, 4 * length * start);
+    // Not of the descriptors: V8 allocates a number of 2^31 or more.
+    Atomics.load(this.#event, 0);
   }
 }
