@@ -18,6 +18,9 @@ import { RingRequest, StalledError, UNTOUCHED } from "./ring_request.ts";
 /** How long the device may keep a request, unless said otherwise. */
 const TIMEOUT_MS = 30_000;
 
+/** What may come back unasked before the device is told from a sound one. */
+const STRAYS_MAX = 1024;
+
 /** What joins the driver of a ring with the device. */
 export interface RingPort {
   /** Tells the device that there are requests. */
@@ -218,12 +221,15 @@ export class RequestRing {
     return awaited.outcome.promise;
   }
 
-  /** The next request that the device gave back, in its order, or null. */
+  /**
+   * The next request that the device gave back, in its order, or null. Throws a
+   * RangeError once it gave back far more than it had: it might for ever.
+   */
   take(): RingRequest | null {
     for (let used; (used = this.ring.nextUsed()) !== null;) {
       const request = this.#out.get(used.head);
       if (request === undefined) {
-        this.strays.push(used);
+        this.#keepStray(used);
         continue;
       }
       this.#out.delete(used.head);
@@ -236,7 +242,7 @@ export class RequestRing {
     return null;
   }
 
-  /** Takes back what the device gave back: how many requests. */
+  /** Takes back what the device gave back: how many requests. As `take`. */
   collect(): number {
     const strays = this.strays.length;
     let count = 0;
@@ -304,6 +310,17 @@ export class RequestRing {
     }
     if (!writable) this.memory.write(address, piece.bytes);
     return { address, size, writable };
+  }
+
+  #keepStray(used: UsedChain): void {
+    if (this.strays.length < STRAYS_MAX) {
+      this.strays.push(used);
+      return;
+    }
+    throw new RangeError(
+      `The device gave head ${used.head} back, the ${STRAYS_MAX + 1}th that ` +
+        "it did not have, wanted what it has",
+    );
   }
 
   #release(request: RingRequest): void {

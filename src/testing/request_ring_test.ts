@@ -12,8 +12,10 @@ import { FakeDriver, type FakeDriverOptions } from "./fake_driver.ts";
 import type { RequestLayout } from "./request_layout.ts";
 import { RequestRing, type RingPort } from "./request_ring.ts";
 import { openRing } from "./open_ring.ts";
+import type { UsedChain } from "./ring_driver.ts";
 import { RING_KINDS, type RingKind } from "./ring_kinds.ts";
 import { StalledError } from "./ring_request.ts";
+import { SplitDriver } from "./split_driver.ts";
 
 function each(name: string, fn: (kind: RingKind) => Promise<void> | void) {
   for (const kind of RING_KINDS) {
@@ -250,6 +252,23 @@ each("what nobody asked for is kept apart", async (kind) => {
   const head = ring.add([{ address, size: 16, writable: true }]);
   assertEquals((await requests.request([{ room: 1 }])).written, 0);
   assertEquals(requests.strays, [{ head, written: 0 }]);
+});
+
+Deno.test("a device that gives back for ever what it never had is given up", async () => {
+  class Endless extends SplitDriver {
+    override nextUsed(): UsedChain {
+      return { head: 3, written: 0 };
+    }
+  }
+  using memory = DriverMemory.plain(1 << 16);
+  const requests = new RequestRing(memory, new Endless(memory, 4), {
+    kick() {},
+    called: () => Promise.resolve(),
+  });
+  const asked = requests.request([{ room: 1 }]);
+  await assertRejects(() => asked, RangeError, "that it did not have");
+  assertThrows(() => requests.collect(), RangeError, "gave head 3 back");
+  assertEquals(requests.strays.length, 1024);
 });
 
 each(
