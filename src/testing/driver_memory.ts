@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { F_SEAL_SHRINK } from "../ffi/abi.ts";
 import { addressOf } from "../ffi/pointer.ts";
 import { Mapping } from "../ffi/mapping.ts";
 import { SystemError } from "../errors.ts";
@@ -35,6 +36,12 @@ export interface DriverRegionSpec {
    * where there are enough.
    */
   readonly hugePages?: boolean | "preferred";
+  /**
+   * Whether those who have its memfd may make that shorter, as a hostile
+   * back-end would: then touching what is gone ends the process. False by
+   * default; of regions that share a memfd, what the first one says.
+   */
+  readonly shrinkable?: boolean;
 }
 
 /** A region that was made. */
@@ -106,7 +113,7 @@ export class DriverMemory implements Disposable {
     try {
       for (const [index, spec] of specs.entries()) {
         const file = spec.fileOf === undefined
-          ? createFile(fileSize(specs, index), spec.hugePages ?? false)
+          ? createFile(fileSize(specs, index), spec)
           : fileOf(made, spec.fileOf);
         // It has an owner before the mapping can fail.
         const region = describe(spec, 0, NO_BYTES, file.fd, file.hugePages);
@@ -217,20 +224,19 @@ function fileSize(specs: readonly DriverRegionSpec[], index: number): number {
   return Math.max(...ends);
 }
 
-function createFile(
-  size: number,
-  hugePages: boolean | "preferred",
-): RegionFile {
+function createFile(size: number, spec: DriverRegionSpec): RegionFile {
+  const { hugePages = false, shrinkable = false } = spec;
+  const sealed = shrinkable ? {} : { seals: F_SEAL_SHRINK };
   if (hugePages !== false) {
     const whole = Math.ceil(size / HUGE_PAGE_SIZE) * HUGE_PAGE_SIZE;
     try {
-      const fd = createMemfd(NAME, whole, { hugePages: true });
+      const fd = createMemfd(NAME, whole, { hugePages: true, ...sealed });
       return { fd, hugePages: true };
     } catch (error) {
       if (hugePages === true || !(error instanceof SystemError)) throw error;
     }
   }
-  return { fd: createMemfd(NAME, size), hugePages: false };
+  return { fd: createMemfd(NAME, size, sealed), hugePages: false };
 }
 
 function fileOf(made: readonly DriverRegion[], index: number): RegionFile {

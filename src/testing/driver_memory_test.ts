@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
 import { openDescriptors } from "../../tests/support/descriptors.ts";
+import { libc } from "../ffi/libc.ts";
 import { fileStatus } from "../ffi/status.ts";
 import { GuestMemory } from "../memory/guest_memory.ts";
 import { DriverMemory } from "./driver_memory.ts";
@@ -80,6 +81,17 @@ describe("DriverMemory.shared", () => {
     memory.write(0x1000, Uint8Array.of(1, 2, 3));
     assertEquals(memory.read(0x20000, 3), Uint8Array.of(1, 2, 3));
     assertEquals(memory.read(0x10000, 3), new Uint8Array(3));
+  });
+
+  it("can't be made shorter by those it is shared with, unless it is said", () => {
+    const region = { guestAddress: 0, size: 0x2000 };
+    const shorten = (memory: DriverMemory) =>
+      libc.ftruncate(memory.regions[0]!.fd!.number, 0x1000n);
+    using sealed = DriverMemory.shared([region]);
+    assertEquals(shorten(sealed), -1);
+    assertEquals(sealed.read(0x1000, 1), new Uint8Array(1));
+    using open = DriverMemory.shared([{ ...region, shrinkable: true }]);
+    assertEquals(shorten(open), 0);
   });
 
   it("takes huge pages where there are any, if it is not to insist", () => {

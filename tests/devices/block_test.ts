@@ -727,7 +727,7 @@ each("two rings on one thread", async (variant) => {
 each("memory that the front-end took away is IOERR", async (variant) => {
   const memory = DriverMemory.shared([
     { guestAddress: 0x10000, size: MIB },
-    { guestAddress: 0x1000000, size: MIB },
+    { guestAddress: 0x1000000, size: MIB, shrinkable: true },
   ]);
   await using disk = await openDisk(variant, {}, { memory });
   assertEquals(libc.ftruncate(memory.regions[1]!.fd!.number, 0n), 0);

@@ -338,7 +338,9 @@ each(
   "memory that was truncated under us is a short request, no signal",
   async (openRng) => {
     await using open = await openRng({}, {
-      memory: DriverMemory.shared(8 << 20),
+      memory: DriverMemory.shared([
+        { guestAddress: 0x10000, size: 8 << 20, shrinkable: true },
+      ]),
     });
     const { fake, driver } = open;
     const page = 4096;

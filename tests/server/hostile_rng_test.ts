@@ -25,7 +25,7 @@ const SHARE = 64 * KIB;
 const HUGE_AT = 0x1_0000_0000;
 const REGIONS = [
   { guestAddress: 0x1_0000, size: 4 << 20 },
-  { guestAddress: HUGE_AT, size: GIB },
+  { guestAddress: HUGE_AT, size: GIB, shrinkable: true },
 ];
 
 interface Case {

@@ -45,7 +45,7 @@ export const SPARE_AT = 0x4000_0000;
 /** Memory in three regions, the first two adjacent. */
 export const REGIONS: readonly DriverRegionSpec[] = [
   { guestAddress: RINGS_AT, size: 4 * MIB },
-  { guestAddress: PAYLOAD_AT, size: 4 * MIB },
+  { guestAddress: PAYLOAD_AT, size: 4 * MIB, shrinkable: true },
   { guestAddress: SPARE_AT, size: 4 * MIB },
 ];
 
