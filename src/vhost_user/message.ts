@@ -401,7 +401,8 @@ export function encodeMemoryTable(
 }
 
 /**
- * The regions of SET_MEM_TABLE; their count must be what the size says.
+ * The regions of SET_MEM_TABLE; their count must be what the size says. There
+ * may be room for more, of zeros: User Mode Linux always sends room for two.
  *
  * @example There and back
  * ```ts
@@ -420,7 +421,9 @@ export function encodeMemoryTable(
 export function decodeMemoryTable(bytes: Uint8Array): MemoryRegion[] {
   const { index: count } = vringState.decode(bytes);
   const wanted = MEMORY_TABLE_HEADER_SIZE + count * memoryRegion.size;
-  if (bytes.length !== wanted) {
+  const room = bytes.length - wanted;
+  const isBlank = () => bytes.subarray(wanted).every((byte) => byte === 0);
+  if (room < 0 || room % memoryRegion.size !== 0 || !isBlank()) {
     throw new ProtocolError(
       `The memory table names ${count} regions in ${bytes.length} bytes, ` +
         `${wanted} are wanted`,

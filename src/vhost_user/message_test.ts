@@ -120,6 +120,21 @@ Deno.test("a memory table whose count is not its size is refused", () => {
   }
 });
 
+Deno.test("a memory table may have room for more regions, of zeros", () => {
+  const region = { guestAddress: 1, size: 2, userAddress: 3, mmapOffset: 4 };
+  const { size } = message.memoryRegion;
+  const whole = new Uint8Array(8 + 3 * size);
+  whole.set(message.encodeMemoryTable([region]));
+  for (const room of [0, 1, 2]) {
+    const bytes = whole.subarray(0, 8 + (1 + room) * size);
+    assertEquals(message.decodeMemoryTable(bytes), [region]);
+  }
+  const cut = whole.subarray(0, 8 + 2 * size - 1);
+  assertThrows(() => message.decodeMemoryTable(cut), ProtocolError);
+  whole[8 + 3 * size - 1] = 1;
+  assertThrows(() => message.decodeMemoryTable(whole), ProtocolError);
+});
+
 Deno.test("[C61] GET_SHMEM_CONFIG counts the sizes that are not zero", () => {
   const bytes = message.encodeSharedMemoryConfig([4096, 0, 8192]);
   assertEquals(bytes.length, 2056);

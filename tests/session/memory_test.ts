@@ -15,6 +15,7 @@ import { createMemfd } from "../../src/io/memfd.ts";
 import type { SharedRegion } from "../../src/vhost_user/frontend.ts";
 import {
   encodeMemoryTable,
+  memoryRegion,
   singleMemoryRegion,
 } from "../../src/vhost_user/message.ts";
 import { VHOST_USER } from "../../src/vhost_user/protocol.ts";
@@ -95,6 +96,19 @@ for (const [what, regions] of BAD_TABLES) {
     await stage.startRing(0);
   });
 }
+
+stageTest(
+  "[C50] a memory table may have room for more regions, as of User Mode Linux",
+  async (stage) => {
+    const { frontend } = stage;
+    await frontend.negotiate();
+    const payload = new Uint8Array(8 + 2 * memoryRegion.size);
+    payload.set(encodeMemoryTable([stage.region()]));
+    const request = VHOST_USER.SET_MEM_TABLE;
+    await frontend.command(request, payload, [stage.memfd()]);
+    assertEquals(stage.mappings(), 1);
+  },
+);
 
 stageTest(
   "[C50] [H09] 0 and more than 8 regions are refused",
