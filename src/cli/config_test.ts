@@ -55,6 +55,7 @@ Deno.test("a file says which devices there are, and how they are served", () => 
     "blk-null": undefined,
     "read-only": true,
     "direct": false,
+    "shared": false,
     "serial": undefined,
     "num-queues": 4,
     "queue-size": 1024,
