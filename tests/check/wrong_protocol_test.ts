@@ -9,6 +9,7 @@ import type { Defect, Passing } from "./support/proxy.ts";
 import {
   type MakeDefect,
   outcomesOn,
+  outcomesOnEach,
   PATIENCE_MS,
   unnoticed,
 } from "./support/wrong_back_end.ts";
@@ -316,7 +317,13 @@ const CASES: readonly ProtocolCase[] = [
 
 for (const [what, makeDefect, ids] of CASES) {
   Deno.test(`a back-end that ${what} is noticed`, async () => {
-    const outcomes = await outcomesOn(wrongDisk({}), "block", ids, makeDefect);
+    const outcomes = await outcomesOnEach(
+      () => wrongDisk({}),
+      "block",
+      ids,
+      makeDefect,
+    );
+    assertEquals(outcomes.length, ids.length);
     assertEquals(unnoticed(outcomes), []);
   });
 }
@@ -358,16 +365,14 @@ Deno.test("a back-end that dies of a request ends the run", async () => {
 
 Deno.test("a back-end that serves nobody after harm is noticed", async () => {
   const ids = ["hostile/loop", "hostile/garbage", "reconnect/silent"];
-  for (const id of ids) {
-    const outcomes = await outcomesOn(
-      wrongDisk({}),
-      "block",
-      [id],
-      (connection) =>
-        connection <= FIRST_CHECK ? {} : {
-          request: (message) => message.request === 1 ? null : undefined,
-        },
-    );
-    assertEquals(unnoticed(outcomes), []);
-  }
+  const outcomes = await outcomesOnEach(
+    () => wrongDisk({}),
+    "block",
+    ids,
+    (connection) =>
+      connection <= FIRST_CHECK ? {} : {
+        request: (message) => message.request === 1 ? null : undefined,
+      },
+  );
+  assertEquals(unnoticed(outcomes), []);
 });

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { SystemError } from "../../../src/errors.ts";
 import { CancelledError, Reactor } from "../../../src/io/reactor.ts";
 import { UnixListener, UnixSocket } from "../../../src/io/unix_socket.ts";
 import {
@@ -83,8 +84,9 @@ export class Proxy implements AsyncDisposable {
 
   async #serve(socket: UnixSocket): Promise<void> {
     const front = new Channel(socket, Reactor.main);
-    const back = new Channel(UnixSocket.connect(this.#target), Reactor.main);
-    this.#channels.add(front).add(back);
+    this.#channels.add(front);
+    const back = new Channel(await connect(this.#target), Reactor.main);
+    this.#channels.add(back);
     const defect = this.#makeDefect(() => this.die());
     const end = (): void => {
       for (const channel of [front, back]) {
@@ -102,6 +104,20 @@ export class Proxy implements AsyncDisposable {
         return { forward: replies === undefined ? [message] : replies ?? [] };
       }).finally(end),
     ]);
+  }
+}
+
+/** Connects once there is room in the queue of those who want to. */
+async function connect(path: string): Promise<UnixSocket> {
+  for (;;) {
+    try {
+      return UnixSocket.connect(path);
+    } catch (error) {
+      if (!(error instanceof SystemError && error.code === "EAGAIN")) {
+        throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
   }
 }
 

@@ -53,6 +53,22 @@ export async function outcomesOn(
   }
 }
 
+/**
+ * The outcomes of the checks `ids`, each on a device of its own, behind what
+ * `defect` does. They wait for what does not come, so they run side by side.
+ */
+export async function outcomesOnEach(
+  makeDevice: () => Device,
+  kind: DeviceKind,
+  ids: readonly string[],
+  makeDefect: MakeDefect,
+): Promise<Outcome[]> {
+  const outcomes = await Promise.all(
+    ids.map((id) => outcomesOn(makeDevice(), kind, [id], makeDefect)),
+  );
+  return outcomes.flat();
+}
+
 /** Of `outcomes`, those that did not fail. */
 export function unnoticed(outcomes: readonly Outcome[]): string[] {
   return outcomes.filter(({ status }) => status !== "fail")
