@@ -11,6 +11,7 @@ import type {
   AddOptions,
   DriverSegment,
   RingDriver,
+  UsedChain,
 } from "../testing/ring_driver.ts";
 import { asSplit, type SplitDriver } from "../testing/split_driver.ts";
 import { CheckFailure, expect } from "./verdict.ts";
@@ -172,7 +173,7 @@ export class GuestRing implements Disposable {
   /** Takes what was given back: how many. Fails where that was not out. */
   collect(): number {
     let count = 0;
-    for (let used; (used = this.driver.nextUsed()) !== null; count++) {
+    for (let used; (used = this.#nextUsed()) !== null; count++) {
       if (!this.out.delete(used.head)) {
         throw new CheckFailure(
           `Ring ${this.index} gave head ${used.head} back, which it did not have`,
@@ -181,6 +182,16 @@ export class GuestRing implements Disposable {
       this.#done.set(used.head, used.written);
     }
     return count;
+  }
+
+  /** As the driver's; an id that a packed ring does not have is a failure. */
+  #nextUsed(): UsedChain | null {
+    try {
+      return this.driver.nextUsed();
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw new CheckFailure(`Ring ${this.index}: ${error.message}`);
+    }
   }
 
   /** Waits for `head` to be given back: the bytes that were written. */
