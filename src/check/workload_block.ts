@@ -11,6 +11,8 @@ import type { WorkRequest } from "./work_request.ts";
 
 const READ = 0;
 const SECTOR_SIZE = 512;
+/** The largest unit: a request of a few of them has to fit the memory. */
+const UNIT_MAX = 1 << 20;
 
 /** Reads what was read, or written, at the beginning. */
 export class BlockWorkload implements Workload {
@@ -56,7 +58,10 @@ export class BlockWorkload implements Workload {
   }
 }
 
-/** The unit of requests, in bytes: `blk_size` where that is offered. */
+/**
+ * The unit of requests, in bytes: `blk_size` where that is offered, and can be
+ * one. What it is otherwise fails the check of it, and no other.
+ */
 export function blockSizeOf(
   target: { offers(bit: bigint): boolean; readonly config: DataView },
 ): number {
@@ -64,5 +69,6 @@ export function blockSizeOf(
   const said = target.offers(1n << 6n) && config.byteLength >= 24
     ? config.getUint32(20, true)
     : 0;
-  return Math.max(SECTOR_SIZE, said);
+  const isSize = (said & (said - 1)) === 0 && said <= UNIT_MAX;
+  return isSize ? Math.max(SECTOR_SIZE, said) : SECTOR_SIZE;
 }
