@@ -7,8 +7,10 @@
 
 /** Mappings without a name that V8 may have made meanwhile. */
 const PLAIN_MAPPINGS_MORE = 400;
-/** What the memory may have grown by: code, and garbage where there is any. */
-const RESIDENT_MORE = 256 << 20;
+/** There where garbage can be collected (--expose-gc). */
+const { gc } = globalThis as { gc?: () => void };
+/** What the memory may have grown by: code, and garbage where it stays. */
+const RESIDENT_MORE = (gc === undefined ? 1024 : 256) << 20;
 
 /** Descriptors, mappings and memory of this process. */
 export class Footprint {
@@ -33,9 +35,9 @@ export class Footprint {
     this.resident = resident;
   }
 
-  /** As it is now, without garbage where it can be collected (--expose-gc). */
+  /** As it is now, without garbage where it can be collected. */
   static take(): Footprint {
-    (globalThis as { gc?: () => void }).gc?.();
+    gc?.();
     const descriptors: string[] = [];
     for (const { name } of Deno.readDirSync("/proc/self/fd")) {
       try {

@@ -11,7 +11,7 @@ const ROOT = new URL("../../../", import.meta.url).pathname;
 /** What the fuzzer is made of. */
 const PARTS = ["src", "devices", "tests/fuzz", "tests/session", "tools"];
 /** More than any needs on a machine that does nothing else. */
-const SECONDS = 60;
+const SECONDS = 180;
 const SEED = 1;
 
 /** What became of a break. */

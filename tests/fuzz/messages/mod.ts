@@ -164,7 +164,7 @@ export const messages: Target = {
   name: "messages",
   unit: "sequences",
   deterministic: true,
-  round: 200,
+  round: 100,
   spec: {
     shape: BACKEND_SHAPE,
     kinds: MESSAGE_KINDS,
