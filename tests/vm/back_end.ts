@@ -36,6 +36,8 @@ export interface BackEndKind {
   readonly hasSerial: boolean;
   /** Whether it has the engines and planes of ringside to choose from. */
   readonly hasEngines: boolean;
+  /** Whether its log says that it listens, which it does once it serves. */
+  readonly saysListens?: boolean;
   /** Program and arguments. */
   command(options: DiskOptions): string[];
 }
@@ -47,6 +49,7 @@ export const ringside: BackEndKind = {
   name: "ringside",
   hasSerial: true,
   hasEngines: true,
+  saysListens: true,
   command(options) {
     const permissions = ["--allow-ffi"];
     // A worker loads its module; inline must do without that.
@@ -152,7 +155,7 @@ export class BackEnd implements AsyncDisposable {
     ]);
   }
 
-  /** Starts the program and resolves once it listens. */
+  /** Starts the program and resolves once it serves who connects. */
   static async start(
     kind: BackEndKind,
     options: DiskOptions,
@@ -166,10 +169,12 @@ export class BackEnd implements AsyncDisposable {
     }).spawn();
     const backEnd = new BackEnd(process, options.socketPath);
     try {
+      const saying = `listens on ${options.socketPath}\n`;
       await eventually(
         () =>
           backEnd.#status !== null ||
-          listening(options.socketPath, backEnd.pid),
+          listening(options.socketPath, backEnd.pid) &&
+            (!kind.saysListens || backEnd.#log.includes(saying)),
         START_TIMEOUT_MS,
         () => `No socket of ${kind.name}: ${backEnd.log}`,
       );
@@ -212,6 +217,7 @@ export class BackEnd implements AsyncDisposable {
         .replace(/^.*\/(?=.*\.img$)/, "");
       // Deno opens its own caches when it likes.
       if (/_cache_v\d+(-shm|-wal|-journal)?$/.test(kind)) continue;
+      if (/\/deno\/gen\/file\//.test(kind)) continue;
       descriptors[kind] = (descriptors[kind] ?? 0) + 1;
     }
     const guestMappings = Deno.readTextFileSync(`/proc/${this.pid}/maps`)

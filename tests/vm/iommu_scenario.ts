@@ -189,6 +189,8 @@ export async function iommuScenario(
     disks: pairs.map(({ kind: { packed }, disk }) => ({
       socketPath: lab.socketPath(disk),
       packed,
+      // Rings of several pages, which needn't be adjacent.
+      queueSize: 1024,
     })),
     cards: pairs.map(({ kind: { packed }, card, mac }) => ({
       socketPath: lab.socketPath(card),

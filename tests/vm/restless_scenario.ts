@@ -1,5 +1,5 @@
 /**
- * A machine that is stopped, resumed, grown and rebooted while its disk is
+ * A machine that is stopped, resumed, grown and rebooted while its disks are
  * busy: each makes QEMU stop and start rings or change the memory table.
  *
  * @module
@@ -8,35 +8,56 @@ import { assert, assertEquals } from "@std/assert";
 import { type BackEnd, describeHoldings, type Holdings } from "./back_end.ts";
 import { eventually } from "./deadline.ts";
 import { Guest } from "./guest.ts";
-import { type Setup, Stage, type Step, type Variant } from "./scenario.ts";
+import {
+  diskName,
+  type Setup,
+  Stage,
+  type Step,
+  type Variant,
+} from "./scenario.ts";
 
-/** Leaves fio checking what it writes until {@linkcode finish}. */
-export async function startChecking(guest: Guest): Promise<void> {
+/** What each disk completes before the machine changes again. */
+const LIFE_REQUESTS = 500;
+
+/**
+ * Leaves fio checking what it writes on the first `count` disks until
+ * {@linkcode finish}.
+ */
+export async function startChecking(guest: Guest, count = 1): Promise<void> {
+  const jobs = Array.from({ length: count }, (_, index) => {
+    const disk = diskName(index);
+    return `--name=first-${disk} --filename=/dev/${disk} --offset=0 \\
+      --cpus_allowed=0 \\
+      --name=second-${disk} --filename=/dev/${disk} --offset=32M \\
+      --cpus_allowed=1`;
+  });
   await guest.output(`
-    fio --output=/tmp/fio.txt --filename=/dev/vda --direct=1 --rw=randrw \\
+    fio --output=/tmp/fio.txt --direct=1 --rw=randrw \\
       --verify=crc32c --verify_fatal=1 --verify_backlog=128 --bs=4k \\
       --ioengine=libaio --iodepth=32 --time_based --runtime=300 --size=32M \\
-      --name=first --offset=0 --cpus_allowed=0 \\
-      --name=second --offset=32M --cpus_allowed=1 >/tmp/fio.err 2>&1 &
+      ${jobs.join(" ")} >/tmp/fio.err 2>&1 &
     echo $! >/tmp/fio.pid
   `);
-  await moreIsDone(guest);
+  await moreIsDone(guest, count);
 }
 
-/** Resolves once the guest has completed further requests. */
-export async function moreIsDone(guest: Guest): Promise<number> {
+/** Resolves once the guest has completed further requests on each disk. */
+export async function moreIsDone(guest: Guest, count = 1): Promise<void> {
   const done = async () =>
-    Number(await guest.output("awk '{ print $1 + $5 }' /sys/block/vda/stat"));
+    (await guest.output("awk '{ print $1 + $5 }' /sys/block/vd?/stat"))
+      .split("\n").slice(0, count).map(Number);
   const before = await done();
   let now = before;
   await eventually(
-    async () => (now = await done()) > before + 500,
+    async () => {
+      now = await done();
+      return now.every((each, index) => each > before[index]! + LIFE_REQUESTS);
+    },
     30_000,
     async () =>
-      `The disk stands still at ${before} requests: ` +
+      `A disk stands still, of ${before} requests to ${now}: ` +
       await guest.output("cat /tmp/fio.err /tmp/fio.txt"),
   );
-  return now - before;
 }
 
 /** Ends fio and rejects if it found a difference. */
@@ -50,22 +71,31 @@ export async function finish(guest: Guest): Promise<void> {
   assert(!/verify:|err=[1-9]/.test(text), text);
 }
 
-async function showStops(step: Step, guest: Guest) {
+/** A disk of the guest, and what its process held before. */
+interface Served {
+  disk: string;
+  backEnd: BackEnd;
+  before: Holdings;
+}
+
+async function showStops(step: Step, guest: Guest, count: number) {
   await step("stopped and resumed ten times under load", async () => {
     for (let round = 0; round < 10; round++) {
       // Every ring is stopped, drained, and later started where it was.
       await guest.command("stop");
       await guest.command("cont");
-      await moreIsDone(guest);
+      await moreIsDone(guest, count);
     }
-    return "the disk goes on";
+    return "the disks go on";
   });
 }
 
-async function showGrowth(step: Step, guest: Guest, backEnd: BackEnd) {
+async function showGrowth(step: Step, guest: Guest, all: readonly Served[]) {
   for (const [slot, mebibytes] of [[0, 128], [1, 256]] as const) {
     await step(`${mebibytes} MiB of memory plugged in under load`, async () => {
-      const before = backEnd.holdings().guestMappings;
+      const mappings = () =>
+        all.map(({ backEnd }) => backEnd.holdings().guestMappings);
+      const before = mappings();
       await guest.command("object-add", {
         "qom-type": "memory-backend-memfd",
         id: `more${slot}`,
@@ -77,15 +107,20 @@ async function showGrowth(step: Step, guest: Guest, backEnd: BackEnd) {
         id: `dimm${slot}`,
         memdev: `more${slot}`,
       });
-      assertEquals(backEnd.holdings().guestMappings, before + 1);
-      await moreIsDone(guest);
-      return describeHoldings(backEnd.holdings());
+      assertEquals(mappings(), before.map((count) => count + 1));
+      await moreIsDone(guest, all.length);
+      return describeHoldings(all[0]!.backEnd.holdings());
     });
   }
 }
 
-async function showNewMemory(step: Step, guest: Guest) {
-  await step("the disk reads and writes the memory plugged in", async () => {
+/** Brings the memory plugged in into use; `disks` in turn read and write it. */
+async function showNewMemory(
+  step: Step,
+  guest: Guest,
+  disks: readonly string[],
+) {
+  await step("memory plugged in is brought into use", async () => {
     const total = "awk '/^MemTotal/ { print $2 }' /proc/meminfo";
     const before = Number(await guest.output(total));
     await guest.output(`
@@ -96,35 +131,43 @@ async function showNewMemory(step: Step, guest: Guest) {
     `);
     const after = Number(await guest.output(total));
     assert(after - before >= 300 << 10, `${before} KiB, then ${after} KiB`);
+    return `${before} KiB, then ${after} KiB`;
+  });
+  for (const disk of disks) await showCopies(step, guest, disk);
+}
+
+async function showCopies(step: Step, guest: Guest, disk: string) {
+  await step(`${disk} reads and writes the memory plugged in`, async () => {
     // The kernel takes its highest zone first, which is the new memory, and
     // the copies are more than the machine had before.
     await guest.output(
       `
       set -e
       mount -t tmpfs -o size=100% tmpfs /mnt
-      dd if=/dev/vda of=/mnt/copy bs=1M skip=64 count=64 iflag=direct
+      dd if=/dev/${disk} of=/mnt/copy bs=1M skip=64 count=64 iflag=direct
       for number in 1 2 3 4 5; do cp /mnt/copy /mnt/$number; done
-      dd if=/mnt/5 of=/dev/vda bs=1M seek=64 oflag=direct conv=notrunc,fsync
-      dd if=/dev/vda bs=1M skip=64 count=64 iflag=direct | cmp - /mnt/copy
+      dd if=/mnt/5 of=/dev/${disk} bs=1M seek=64 oflag=direct conv=notrunc,fsync
+      dd if=/dev/${disk} bs=1M skip=64 count=64 iflag=direct | cmp - /mnt/copy
       rm /mnt/*
       umount /mnt
     `,
       { timeoutMs: 120_000 },
     );
-    return `${before} KiB, then ${after} KiB`;
+    return "64 MiB, copied five times";
   });
 }
 
 async function showUnplugging(
   step: Step,
   guest: Guest,
-  backEnd: BackEnd,
-  before: Holdings,
+  { disk, backEnd, before }: Served,
+  index: number,
 ) {
-  await step("the disk unplugged, and plugged in again", async () => {
-    await guest.command("device_del", { id: "disk0" });
+  await step(`${disk} unplugged, and plugged in again`, async () => {
+    const id = `disk${index}`;
+    await guest.command("device_del", { id });
     await eventually(
-      async () => (await guest.run("[ ! -e /dev/vda ]")).status === 0,
+      async () => (await guest.run(`[ ! -e /dev/${disk} ]`)).status === 0,
       30_000,
       () => "The guest keeps its disk",
     );
@@ -132,7 +175,7 @@ async function showUnplugging(
     let refusal = "";
     await eventually(
       () =>
-        guest.command("chardev-remove", { id: "disk0" }).then(
+        guest.command("chardev-remove", { id }).then(
           () => true,
           (error) => (refusal = String(error), false),
         ),
@@ -141,7 +184,7 @@ async function showUnplugging(
     );
     await backEnd.settle(before);
     await guest.command("chardev-add", {
-      id: "disk1",
+      id: `${id}-again`,
       backend: {
         type: "socket",
         data: {
@@ -152,45 +195,51 @@ async function showUnplugging(
     });
     await guest.command("device_add", {
       driver: "vhost-user-blk-pci",
-      id: "disk1",
-      chardev: "disk1",
+      id: `${id}-again`,
+      chardev: `${id}-again`,
       "num-queues": 4,
     });
     await eventually(
-      async () => (await guest.run("[ -b /dev/vda ]")).status === 0,
+      async () => (await guest.run(`[ -b /dev/${disk} ]`)).status === 0,
       30_000,
       () => "The guest doesn't see its disk",
     );
-    await guest.output("dd if=/dev/vda of=/dev/null bs=1M iflag=direct");
+    await guest.output(`dd if=/dev/${disk} of=/dev/null bs=1M iflag=direct`);
     return "read to its end";
   });
 }
 
-/** Shows what holds when the machine under the disk changes. */
+/**
+ * Shows what holds when the machine under its disks changes, of which it has
+ * one of each variant.
+ */
 export async function restlessScenario(
   step: Step,
   setup: Setup,
-  variant: Variant,
+  variants: readonly Variant[],
 ): Promise<void> {
   await using stage = await Stage.set();
-  const image = await stage.image("disk");
-  const backEnd = await stage.serve(setup.kind, "disk", {
-    file: image,
-    ...variant,
-  });
-  const before = backEnd.holdings();
+  const all: Served[] = [];
+  for (const [index, variant] of variants.entries()) {
+    const disk = diskName(index);
+    const options = { file: await stage.image(disk), ...variant };
+    const backEnd = await stage.serve(setup.kind, disk, options);
+    all.push({ disk, backEnd, before: backEnd.holdings() });
+  }
   await using guest = await Guest.boot({
     boot: setup.boot,
-    disks: [{ socketPath: backEnd.socketPath }],
+    disks: all.map(({ backEnd: { socketPath } }) => ({ socketPath })),
     memoryMebibytes: 384,
   });
-  await startChecking(guest);
-  await showStops(step, guest);
-  await showGrowth(step, guest, backEnd);
+  await startChecking(guest, all.length);
+  await showStops(step, guest, all.length);
+  await showGrowth(step, guest, all);
   await step("fio read back what it wrote all along", async () => {
     await finish(guest);
     return "no difference";
   });
-  await showNewMemory(step, guest);
-  await showUnplugging(step, guest, backEnd, before);
+  await showNewMemory(step, guest, all.map(({ disk }) => disk));
+  for (const [index, served] of all.entries()) {
+    await showUnplugging(step, guest, served, index);
+  }
 }

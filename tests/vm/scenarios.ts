@@ -111,12 +111,12 @@ export function scenariosOf(
     run: (step, setup) => lifeScenario(step, setup, some),
   }));
   // The sync engine never has a request in flight when the machine changes.
-  const restless = variants
-    .filter(({ ioEngine }) => thorough || ioEngine !== "sync")
-    .map((variant): Scenario => ({
-      name: `A restless machine (${describeVariant(variant)})`,
-      run: (step, setup) => restlessScenario(step, setup, variant),
-    }));
+  const busy = variants
+    .filter(({ ioEngine }) => thorough || ioEngine !== "sync");
+  const restless = together(busy, thorough).map((some): Scenario => ({
+    name: `A restless machine (${describeVariants(some)})`,
+    run: (step, setup) => restlessScenario(step, setup, some),
+  }));
   // The peer can't be asked to resize.
   const changes = (kind.hasEngines ? variants : [])
     .filter((variant) => thorough || isBusiest(variant))

@@ -83,6 +83,7 @@ export function startServed(
     name: "ringside serve",
     hasSerial: true,
     hasEngines: true,
+    saysListens: true,
     command: () => [...prefix, ...servedCommand(directory)],
   };
   const socketPath = socketPathOf(directory, devices.at(-1)!.name);
