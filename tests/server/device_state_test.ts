@@ -22,7 +22,7 @@ import {
   VHOST_USER_PROTOCOL_F,
 } from "../../src/vhost_user/protocol.ts";
 import { withDeadline } from "../vm/deadline.ts";
-import { Home, MOVING_FEATURES } from "./support/home.ts";
+import { Home, Image, MOVING_FEATURES } from "./support/home.ts";
 
 // Refusals and front-ends that leave are what these tests are about.
 setLogLevel("error");
@@ -38,13 +38,6 @@ const VIRTIO_BLK_F_CONFIG_WCE = 1n << 11n;
 const BASIC = VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX;
 /** Where the mode of the cache is in the configuration of a disk. */
 const WRITEBACK = 32;
-
-/** A file that is gone at the end of its block. */
-function image(): { path: string; [Symbol.dispose](): void } {
-  const path = Deno.makeTempFileSync({ prefix: "ringside-move-" });
-  Deno.truncateSync(path, MIB);
-  return { path, [Symbol.dispose]: () => Deno.removeSync(path) };
-}
 
 function openDisk(path: string, more: Record<string, unknown> = {}) {
   const { block } = devices;
@@ -76,7 +69,7 @@ async function work(
 
 for (const kind of RING_KINDS) {
   Deno.test(`[C57] [C56] [C84] a disk moves in mid-I/O, over and over (${kind.name})`, async () => {
-    using disk = image();
+    using disk = new Image(MIB);
     let home = await Home.open(await openDisk(disk.path), "inline");
     using connection = await Connection.open(home.frontend, {
       features: BASIC | kind.features | VIRTIO_BLK_F_FLUSH |
@@ -166,9 +159,8 @@ async function stateOf(device: Promise<Parameters<typeof Home.open>[0]>) {
 }
 
 Deno.test("[H19] a disk goes on only from a state that it can stand in for", async () => {
-  using disk = image();
-  using shorter = image();
-  Deno.truncateSync(shorter.path, MIB / 2);
+  using disk = new Image(MIB);
+  using shorter = new Image(MIB / 2);
   const state = await stateOf(openDisk(disk.path));
   const none = new Uint8Array(0);
   const foreign = await stateOf(openCard({}));
@@ -217,9 +209,8 @@ Deno.test("[H19] a card goes on only from a state that it can stand in for", asy
 });
 
 Deno.test("a disk that is larger where the guest arrives tells it so", async () => {
-  using disk = image();
-  using longer = image();
-  Deno.truncateSync(longer.path, 2 * MIB);
+  using disk = new Image(MIB);
+  using longer = new Image(2 * MIB);
   const state = await stateOf(openDisk(disk.path));
   await using home = await Home.open(await openDisk(longer.path), "inline");
   const told = Promise.withResolvers<void>();

@@ -5,7 +5,7 @@
  */
 import type { Device } from "../../../src/device/device.ts";
 import { UnixSocket } from "../../../src/io/unix_socket.ts";
-import { type DataPlaneKind, Server } from "../../../src/server/server.ts";
+import { type DataPlaneKind, Server } from "../../../mod.ts";
 import {
   Frontend,
   WANTED_PROTOCOL_FEATURES,
@@ -18,6 +18,21 @@ import {
 /** What a front-end negotiates that moves its guest. */
 export const MOVING_FEATURES: bigint = WANTED_PROTOCOL_FEATURES |
   protocolBit(VHOST_USER_PROTOCOL_F.DEVICE_STATE);
+
+/** An image of zeros that is gone at the end of its block. */
+export class Image implements Disposable {
+  /** Where it is. */
+  readonly path: string = Deno.makeTempFileSync({ prefix: "ringside-image-" });
+
+  /** Of `size` bytes. */
+  constructor(size: number) {
+    Deno.truncateSync(this.path, size);
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSync(this.path);
+  }
+}
 
 /** A back-end and the connection to it. */
 export class Home implements AsyncDisposable {
