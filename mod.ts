@@ -22,6 +22,7 @@ export * from "./src/device/mod.ts";
 export * from "./src/errors.ts";
 export type { FrontEndOptions } from "./src/server/front_ends.ts";
 export {
+  type CarrierOptions,
   type DataPlaneKind,
   type ServeOptions,
   Server,

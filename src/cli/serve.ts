@@ -10,7 +10,7 @@ import { hasRoom, STDERR } from "../io/fd.ts";
 import { log, type LogLevel, loseLinesUnless, setLogLevel } from "../log.ts";
 import { type ServeOptions, Server } from "../server/server.ts";
 import type { ServerValues } from "./common_options.ts";
-import { ControlServer } from "./control_server.ts";
+import type { ControlServer } from "./control_server.ts";
 import { checkDescriptors } from "./descriptors.ts";
 
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
@@ -72,20 +72,41 @@ async function openServers(
 ): Promise<Server[]> {
   const servers: Server[] = [];
   await checkDescriptors(devices.map(({ server }) => server));
-  for (const { name, origin, descriptor, options, server } of devices) {
-    try {
-      await checkWorkers(server);
-      const device = await descriptor.open(options);
-      servers.push(await Server.open(name, device, serveOptions(server)));
-    } catch (error) {
-      await Promise.allSettled(servers.map((opened) => opened.close()));
-      if (error instanceof UsageError || error instanceof SystemError) {
-        error.message = origin + error.message;
-      }
-      throw error;
+  try {
+    for (const device of devices) {
+      servers.push(await named(device, listen(device)));
     }
+    // Their threads start beside each other.
+    for (const [i, device] of devices.entries()) {
+      await named(device, servers[i]!.ready);
+    }
+  } catch (error) {
+    await Promise.allSettled(servers.map((opened) => opened.close()));
+    throw error;
   }
   return servers;
+}
+
+async function listen(device: ServedDevice): Promise<Server> {
+  const { name, descriptor, options, server } = device;
+  await checkWorkers(server);
+  const opened = await descriptor.open(options);
+  return await Server.listen(name, opened, serveOptions(server));
+}
+
+/** `work` for a device, which an error of the operator's names. */
+async function named<T>(
+  { origin }: ServedDevice,
+  work: Promise<T>,
+): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof UsageError || error instanceof SystemError) {
+      error.message = origin + error.message;
+    }
+    throw error;
+  }
 }
 
 /** Opens the control socket, or closes the servers. */
@@ -96,6 +117,7 @@ async function openControl(
 ): Promise<ControlServer | null> {
   if (path === undefined) return null;
   try {
+    const { ControlServer } = await import("./control_server.ts");
     return new ControlServer(
       path,
       devices.map(({ name, descriptor }, i) => ({

@@ -132,6 +132,8 @@ export const CLOSED = "The data plane is closed";
 export interface Carrier {
   /** Is told what a thread lacks a mapping for; null: nobody listens. */
   onMiss: ((miss: IotlbMiss) => void) | null;
+  /** Resolves once its threads take part; rejects where they can't. */
+  readonly ready: Promise<void>;
   /** Rejects when a thread ended by itself: a defect, and its rings are lost. */
   readonly failure: Promise<never>;
   /**

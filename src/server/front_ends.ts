@@ -28,42 +28,41 @@ export interface FrontEndOptions {
 
 /** Front-ends, one after the other. */
 export interface FrontEnds extends Disposable {
+  /** What is done to get them, for the log; "" where they are there already. */
+  readonly approach: string;
   /** The connection to the next one, or null when there will be none any more. */
   next(): Promise<UnixSocket | null>;
   /** Lets `next` resolve with null. */
   stop(): void;
 }
 
-/** Those of `options`, for the server that the log calls `name`. Throws a SystemError. */
+/** Those of `options`. Throws a SystemError. */
 export function openFrontEnds(
-  name: string,
   options: FrontEndOptions,
   reactor: Reactor,
 ): FrontEnds {
   if (options.fd === undefined) {
     const path = options.socketPath!;
-    if (options.connect) {
-      log.info(`${name} connects to ${path}`);
-      return new DialledFrontEnds(path);
-    }
+    if (options.connect) return new DialledFrontEnds(path);
     const listener = UnixListener.bind(path);
-    log.info(`${name} listens on ${path}`);
-    return new ListeningFrontEnds(listener, reactor);
+    return new ListeningFrontEnds(listener, path, reactor);
   }
   const fd = new Fd(options.fd);
   if (!isListening(fd)) return new GivenFrontEnd(UnixSocket.fromFd(fd));
   const listener = UnixListener.fromFd(fd);
-  log.info(`${name} listens on descriptor ${options.fd}`);
-  return new ListeningFrontEnds(listener, reactor);
+  const where = `descriptor ${options.fd}`;
+  return new ListeningFrontEnds(listener, where, reactor);
 }
 
 /** Whoever connects to a socket. */
 class ListeningFrontEnds implements FrontEnds {
+  readonly approach: string;
   readonly #listener: UnixListener;
   readonly #reactor: Reactor;
   #stopped = false;
 
-  constructor(listener: UnixListener, reactor: Reactor) {
+  constructor(listener: UnixListener, where: string, reactor: Reactor) {
+    this.approach = `listens on ${where}`;
     this.#listener = listener;
     this.#reactor = reactor;
   }
@@ -103,12 +102,14 @@ class ListeningFrontEnds implements FrontEnds {
 
 /** Whoever listens at a path: is connected to again when it left. */
 class DialledFrontEnds implements FrontEnds {
+  readonly approach: string;
   readonly #path: string;
   readonly #stop = Promise.withResolvers<void>();
   #stopped = false;
   #isFirst = true;
 
   constructor(path: string) {
+    this.approach = `connects to ${path}`;
     this.#path = path;
   }
 
@@ -144,6 +145,7 @@ class DialledFrontEnds implements FrontEnds {
 
 /** One that is connected already. */
 class GivenFrontEnd implements FrontEnds {
+  readonly approach = "";
   #socket: UnixSocket | null;
 
   constructor(socket: UnixSocket) {

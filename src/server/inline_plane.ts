@@ -27,6 +27,7 @@ const LONG_MS = 10;
 /** Carries commands to a data plane of this thread, and turns it. */
 export class InlinePlane implements Carrier {
   onMiss: ((miss: IotlbMiss) => void) | null = null;
+  readonly ready: Promise<void> = Promise.resolve();
   readonly #plane: DataPlane;
   readonly #reactor: Reactor;
   readonly #spinner = new Spinner();

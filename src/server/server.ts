@@ -7,30 +7,21 @@ import type { Device, ResizeRequest } from "../device/device.ts";
 import { featureNames } from "../device/features.ts";
 import { UsageError } from "../errors.ts";
 import { Reactor } from "../io/reactor.ts";
-import type { UnixSocket } from "../io/unix_socket.ts";
 import { log } from "../log.ts";
-import { Session, type SessionRing } from "../vhost_user/session.ts";
+import type { Session, SessionRing } from "../vhost_user/session.ts";
+import { type CarrierOptions, closeCarrier, startCarrier } from "./carrier.ts";
 import type { Carrier, RingCounters } from "./command.ts";
-import { DataPlane } from "./data_plane.ts";
 import { DeviceBackend } from "./device_backend.ts";
 import {
   type FrontEndOptions,
   type FrontEnds,
   openFrontEnds,
 } from "./front_ends.ts";
-import { InlinePlane } from "./inline_plane.ts";
-import { openUring } from "./open_uring.ts";
-import { WorkerPlane } from "./worker_plane.ts";
 
-/** Where the rings run. `auto`: on workers where modules may be read. */
-export type DataPlaneKind = "auto" | "inline" | "worker";
+export type { CarrierOptions, DataPlaneKind } from "./carrier.ts";
 
 /** How a device is served. */
-export interface ServeOptions extends FrontEndOptions {
-  /** Threads for the rings, at least 1; more than one needs workers. */
-  queueThreads?: number;
-  /** Where the rings run. */
-  dataPlane?: DataPlaneKind;
+export interface ServeOptions extends FrontEndOptions, CarrierOptions {
   /**
    * Whether a front-end with an IOMMU is served: ACCESS_PLATFORM is offered.
    * One that accepts it and has none would be misunderstood.
@@ -93,6 +84,7 @@ export class Server {
   readonly #frontEnds: FrontEnds;
   #session: Session | null = null;
   #stopping = false;
+  #closed = false;
 
   private constructor(
     name: string,
@@ -106,7 +98,8 @@ export class Server {
     this.#carrier = carrier;
     this.#reactor = reactor;
     this.#backend = new DeviceBackend(device, carrier, options);
-    this.#frontEnds = openFrontEnds(name, options, reactor);
+    this.#frontEnds = openFrontEnds(options, reactor);
+    carrier.ready.then(() => this.#announce(), () => {});
   }
 
   /**
@@ -120,9 +113,28 @@ export class Server {
     device: Device,
     options: ServeOptions,
   ): Promise<Server> {
+    const server = await Server.listen(name, device, options);
+    try {
+      await server.ready;
+    } catch (error) {
+      await server.close();
+      throw error;
+    }
+    return server;
+  }
+
+  /**
+   * As `open`, but as soon as it listens, while the threads of the data plane
+   * still start: who connects meanwhile waits for them.
+   */
+  static async listen(
+    name: string,
+    device: Device,
+    options: ServeOptions,
+  ): Promise<Server> {
     const reactor = Reactor.main;
     try {
-      const carrier = await openCarrier(device, options, reactor);
+      const carrier = await startCarrier(device, options, reactor);
       try {
         return new Server(name, device, carrier, reactor, options);
       } catch (error) {
@@ -133,6 +145,11 @@ export class Server {
       await device.close();
       throw error;
     }
+  }
+
+  /** Resolves once its threads take part; rejects where they can't be had. */
+  get ready(): Promise<void> {
+    return this.#carrier.ready;
   }
 
   /**
@@ -185,20 +202,27 @@ export class Server {
     return Promise.reject(new UsageError(`${name} has no size to change`));
   }
 
+  #announce(): void {
+    const { approach } = this.#frontEnds;
+    if (approach !== "" && !this.#closed) log.info(`${this.#name} ${approach}`);
+  }
+
   async #serveAll(): Promise<void> {
+    // Not needed to listen, and the threads have yet to start.
+    const { Session } = await import("../vhost_user/session.ts");
+    await this.#carrier.ready;
     for (;;) {
       const socket = await this.#frontEnds.next();
       if (socket === null) return;
       if (this.#stopping) return socket[Symbol.dispose]();
-      await this.#serve(socket);
+      await this.#serve(new Session(socket, this.#backend, this.#reactor));
       // Who connects and leaves without end waits for nothing.
       await new Promise<void>((resolve) => setImmediate(resolve));
     }
   }
 
-  async #serve(socket: UnixSocket): Promise<void> {
+  async #serve(session: Session): Promise<void> {
     log.info(`${this.#name}: a front-end connected`);
-    const session = new Session(socket, this.#backend, this.#reactor);
     this.#session = session;
     const end = await session.run();
     this.#session = null;
@@ -207,50 +231,9 @@ export class Server {
   }
 
   async #close(): Promise<void> {
+    this.#closed = true;
     this.#frontEnds[Symbol.dispose]();
     await closeCarrier(this.#name, this.#carrier);
     await this.#device.close();
   }
-}
-
-async function closeCarrier(name: string, carrier: Carrier): Promise<void> {
-  try {
-    await carrier.send({ kind: "close" });
-  } catch (error) {
-    // It failed before, and whoever awaits `failure` knows.
-    log.debug(`${name}: the data plane is gone: ${error}`);
-  }
-  await carrier.close();
-}
-
-async function openCarrier(
-  device: Device,
-  options: ServeOptions,
-  reactor: Reactor,
-): Promise<Carrier> {
-  const ringCount = device.queueCount;
-  const useUring = device.usesUring ?? true;
-  const threads = options.queueThreads ?? 1;
-  if (await useWorkers(options.dataPlane ?? "auto")) {
-    return await WorkerPlane.open(
-      threads,
-      device.data.url,
-      { seed: device.seed, ringCount, useUring },
-      device.ringsTogether,
-    );
-  }
-  const uring = useUring ? openUring(false) : null;
-  const plane = new DataPlane(
-    device.data.open,
-    device.seed,
-    uring,
-    ringCount,
-  );
-  return new InlinePlane(plane, reactor);
-}
-
-async function useWorkers(kind: DataPlaneKind): Promise<boolean> {
-  if (kind !== "auto") return kind === "worker";
-  const read = await Deno.permissions.query({ name: "read" });
-  return read.state === "granted";
 }

@@ -94,23 +94,11 @@ class PlaneThread {
 
 /**
  * Makes this worker the thread of a data plane for the device whose data side
- * `open` makes. Called by the module that {@linkcode workerUrl} names.
+ * `open` makes. Called by the module that `workerUrl` names.
  */
 export function runWorker(open: OpenDataDevice): void {
   const thread = new PlaneThread(open);
   self.addEventListener("message", (event) => {
     thread.receive((event as MessageEvent<MailboxMessage>).data);
   });
-}
-
-/**
- * A module that joins `runWorker` with the device module at `deviceUrl`. It
- * imports both by name, so that whoever packs the program finds no import whose
- * target is known only at run time.
- */
-export function workerUrl(deviceUrl: string): string {
-  const source = `import { runWorker } from ${JSON.stringify(import.meta.url)};
-import { open } from ${JSON.stringify(deviceUrl)};
-runWorker(open);`;
-  return `data:text/javascript,${encodeURIComponent(source)}`;
 }

@@ -19,7 +19,7 @@ import {
   type MissNotice,
   unpackError,
 } from "./mailbox.ts";
-import { workerUrl } from "./worker.ts";
+import { workerUrl } from "./worker_url.ts";
 
 /** One worker and what it has not acknowledged yet. */
 class WorkerThread {
@@ -56,7 +56,7 @@ class WorkerThread {
 
   /** Loads the device's data module; rejects where it can't. */
   async open(start: DeviceStart, speaks: boolean): Promise<void> {
-    await this.#post((id) => ({
+    const opened = this.#post((id) => ({
       kind: "open",
       id,
       start: {
@@ -66,6 +66,12 @@ class WorkerThread {
         speaks,
       },
     }));
+    try {
+      await opened;
+    } catch (error) {
+      this.#reject(error as Error);
+      throw error;
+    }
   }
 
   send(command: Command): Promise<Acknowledgement> {
@@ -115,14 +121,21 @@ class WorkerThread {
 /** Spreads the rings over threads, those that belong together on one. */
 export class WorkerPlane implements Carrier {
   onMiss: ((miss: IotlbMiss) => void) | null = null;
+  readonly ready: Promise<void>;
   readonly failure: Promise<never>;
   readonly #threads: readonly WorkerThread[];
   readonly #ringsTogether: number;
 
-  private constructor(
+  /**
+   * Starts `count` threads, each with the data side of the device whose module
+   * is at `deviceUrl`. Ring `i` runs on thread
+   * `floor(i / ringsTogether) mod count`.
+   */
+  constructor(
     count: number,
     deviceUrl: string,
-    ringsTogether: number,
+    start: DeviceStart,
+    ringsTogether = 1,
   ) {
     this.#ringsTogether = ringsTogether;
     const { promise, reject } = Promise.withResolvers<never>();
@@ -133,24 +146,20 @@ export class WorkerPlane implements Carrier {
       { length: count },
       () => new WorkerThread(deviceUrl, reject, (miss) => this.onMiss?.(miss)),
     );
+    this.ready = this.#open(start);
+    this.ready.catch(() => {});
   }
 
-  /**
-   * Starts `count` threads, each with the data side of the device whose module
-   * is at `deviceUrl`. Rejects where that can't be loaded or opened. Ring `i`
-   * runs on thread `floor(i / ringsTogether) mod count`.
-   */
+  /** A plane that is ready. Rejects where the module can't be loaded or opened. */
   static async open(
     count: number,
     deviceUrl: string,
     start: DeviceStart,
     ringsTogether = 1,
   ): Promise<WorkerPlane> {
-    const plane = new WorkerPlane(count, deviceUrl, ringsTogether);
+    const plane = new WorkerPlane(count, deviceUrl, start, ringsTogether);
     try {
-      await Promise.all(
-        plane.#threads.map((thread, i) => thread.open(start, i === 0)),
-      );
+      await plane.ready;
     } catch (error) {
       await plane.close();
       throw error;
@@ -189,6 +198,12 @@ export class WorkerPlane implements Carrier {
   close(): Promise<void> {
     for (const thread of this.#threads) thread.close();
     return Promise.resolve();
+  }
+
+  async #open(start: DeviceStart): Promise<void> {
+    await Promise.all(
+      this.#threads.map((thread, i) => thread.open(start, i === 0)),
+    );
   }
 
   async #sendTo(index: number, command: Command): Promise<number> {

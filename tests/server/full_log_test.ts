@@ -37,7 +37,7 @@ function complainingTo(path: string): BackEndKind {
     path,
     ...ringside.command(options),
   ];
-  return { ...ringside, command };
+  return { ...ringside, command, saysListens: false };
 }
 
 const hasPipes = requirement("mkfifo", () => hasProgram("mkfifo"));
