@@ -57,23 +57,49 @@ export class DescriptorRing {
     first: number,
     limit: number,
   ): boolean {
-    const end = source.byteLength >>> 4;
     const chain = this.#chain;
-    let isSound = true;
+    const end = source.byteLength >>> 4;
     let at = start;
     let bits = first;
+    let count = 1;
     chain.begin();
-    for (let count = 1; count <= limit; count++) {
-      const place = DESCRIPTOR_SIZE * at;
-      if ((bits & INDIRECT) !== 0) {
-        // §2.8.19: it is alone.
-        isSound = isSound && this.#indirect && count === 1 &&
-          (bits & NEXT) === 0 && this.#table.find(source, place) &&
-          this.#gatherTable();
-      } else if (isSound) {
-        isSound = chain.gather(source, place, (bits & WRITE) !== 0);
+    // §2.8.19: an indirect descriptor is alone.
+    while (
+      (bits & INDIRECT) === 0 &&
+      chain.gather(source, DESCRIPTOR_SIZE * at, (bits & WRITE) !== 0)
+    ) {
+      if ((bits & NEXT) === 0) return this.#ends(start, bits, count);
+      if (count === limit) return this.#breakAtEnd(start, limit);
+      count++;
+      at++;
+      if (at === end) at = 0;
+      bits = source.getInt32(DESCRIPTOR_SIZE * at + 12, true);
+    }
+    if (count === 1 && (bits & (INDIRECT | NEXT)) === INDIRECT) {
+      const isSound = this.#indirect &&
+        this.#table.find(source, DESCRIPTOR_SIZE * at) && this.#gatherTable();
+      return this.#ends(start, bits, 1) && isSound;
+    }
+    return this.#skip(source, start, at, bits, count, limit);
+  }
+
+  /** The chain is malformed at descriptor `count`: looks for its end. */
+  #skip(
+    source: DataView,
+    start: number,
+    from: number,
+    first: number,
+    before: number,
+    limit: number,
+  ): false {
+    const end = source.byteLength >>> 4;
+    let at = from;
+    let bits = first;
+    for (let count = before; count <= limit; count++) {
+      if ((bits & NEXT) === 0) {
+        this.#ends(start, bits, count);
+        return false;
       }
-      if ((bits & NEXT) === 0) return this.#ends(start, bits, count) && isSound;
       at++;
       if (at === end) at = 0;
       bits = source.getInt32(DESCRIPTOR_SIZE * at + 12, true);

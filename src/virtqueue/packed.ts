@@ -162,15 +162,17 @@ export class PackedVirtqueue implements Virtqueue {
   pop(): boolean {
     if (this.#record !== null) return this.#popRecorded(this.#record);
     if (this.broken !== "") return false;
+    const walk = this.#walk;
     // Where the device has all descriptors, the next one is none of the driver's.
     while (this.#held < this.size) {
       const at = this.#next;
       const bits = look(this.#descriptors, 4 * at + 3);
       if ((bits & OWNER) !== this.#available) return false;
       const room = this.size - this.#held;
-      const isSound = this.#walk.gather(this.#ring, at, bits, room);
-      if (!this.#mayTake(isSound)) return false;
-      if (this.#take(isSound)) return true;
+      const isSound = walk.gather(this.#ring, at, bits, room);
+      if (!isSound && walk.broken !== "") return this.#break(walk.broken);
+      if (this.#counts[walk.head] !== 0) return this.#wait(walk.head);
+      if (this.#take(walk.head, walk.count, isSound)) return true;
       if (this.chain.missed) return false;
     }
     return false;
@@ -179,6 +181,7 @@ export class PackedVirtqueue implements Virtqueue {
   /** The same, on a ring that keeps a record, or found one. */
   #popRecorded(record: PackedRecord): boolean {
     if (this.broken !== "") return false;
+    const walk = this.#walk;
     while (this.#held < this.size) {
       const at = this.#next;
       const isAgain = record.left > 0;
@@ -189,41 +192,39 @@ export class PackedVirtqueue implements Virtqueue {
         : look(this.#descriptors, 4 * from + 3);
       if (!isAgain && (bits & OWNER) !== this.#available) return false;
       const room = this.size - this.#held;
-      const isSound = this.#walk.gather(source, from, bits, room);
-      if (!this.#mayTake(isSound)) return false;
-      const { head, count } = this.#walk;
-      record.take(head, this.#descriptors, at, count);
-      if (this.#take(isSound)) return true;
+      const isSound = walk.gather(source, from, bits, room);
+      if (!isSound && walk.broken !== "") return this.#break(walk.broken);
+      if (this.#counts[walk.head] !== 0) return this.#wait(walk.head);
+      record.take(walk.head, this.#descriptors, at, walk.count);
+      if (this.#take(walk.head, walk.count, isSound)) return true;
       if (this.chain.missed) return false;
     }
     return false;
   }
 
-  /** Whether the chain that was gathered is one to take. */
-  #mayTake(isSound: boolean): boolean {
-    const { broken, head } = this.#walk;
-    if (!isSound && broken !== "") {
-      this.#break(broken);
-      return false;
-    }
-    if (this.#counts[head] === 0) return true;
+  /** `head` is in flight still. */
+  #wait(head: number): false {
     this.#waiting = head;
     return false;
   }
 
   /**
-   * Takes the chain that was gathered. True where it is one for the device; else
-   * it is given back already, or it is to be mapped first.
+   * Takes the chain of `count` descriptors that was gathered. True where it is
+   * one for the device; else it is given back, or it is to be mapped first.
    */
-  #take(isSound: boolean): boolean {
-    const { head, count } = this.#walk;
-    this.#advance(count);
+  #take(head: number, count: number, isSound: boolean): boolean {
+    let next = this.#next + count;
+    if (next >= this.size) {
+      next -= this.size;
+      this.#available ^= OWNER;
+    }
+    this.#next = next;
     this.#counts[head] = count;
     this.#held += count;
     if (this.#order !== null) this.#order.take(head);
     if (isSound && this.chain.translate()) {
       this.chain.head = head;
-      this.#taken[this.#next] = head;
+      this.#taken[next] = head;
       this.inFlight++;
       if (this.#log !== null) this.#writes!.keep(head);
       return true;
@@ -370,16 +371,6 @@ export class PackedVirtqueue implements Virtqueue {
     this.#available = (state & RING_WRAP) !== 0 ? AVAIL : USED;
   }
 
-  /** Goes on `count` descriptors. */
-  #advance(count: number): void {
-    const next = this.#next + count;
-    if (next < this.size) this.#next = next;
-    else {
-      this.#next = next - this.size;
-      this.#available ^= OWNER;
-    }
-  }
-
   /** The chain of `head` is done: it is given back as soon as it may be. */
   #complete(head: number, written: number): void {
     const order = this.#order;
@@ -428,7 +419,8 @@ export class PackedVirtqueue implements Virtqueue {
     this.#events.setLog(log && AreaLog.of(log, memory, deviceArea, eventSize));
   }
 
-  #break(reason: string): void {
+  #break(reason: string): false {
     this.broken = reason;
+    return false;
   }
 }
