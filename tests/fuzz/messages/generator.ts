@@ -180,7 +180,7 @@ export class Generator {
       case R.SET_STATUS:
         return number(BigInt(prng.pick([15, 15, 7, 11, 256, 0])));
       case R.SET_MEM_TABLE:
-        return encodeMemoryTable(regionsOf(prng));
+        return withRoom(encodeMemoryTable(regionsOf(prng)), prng);
       case R.ADD_MEM_REG:
       case R.REM_MEM_REG:
         return singleMemoryRegion.encode(regionOf(prng));
@@ -303,6 +303,18 @@ function regionsOf(prng: Prng): MemoryRegion[] {
   const count = 1 + prng.below(prng.oneIn(8) ? 9 : 3);
   if (!prng.oneIn(3)) return soundRegions(count);
   return Array.from({ length: count }, () => regionOf(prng));
+}
+
+/** `table` with room for more regions, now and then. */
+function withRoom(
+  table: Uint8Array<ArrayBuffer>,
+  prng: Prng,
+): Uint8Array<ArrayBuffer> {
+  if (!prng.oneIn(9)) return table;
+  const roomy = new Uint8Array(table.length + prng.pick([32, 32, 64, 16]));
+  roomy.set(table);
+  if (prng.oneIn(4)) roomy[table.length + prng.below(16)] = 1;
+  return roomy;
 }
 
 function soundRegions(count: number): MemoryRegion[] {

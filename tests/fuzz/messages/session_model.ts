@@ -163,7 +163,10 @@ export class SessionModel {
         return fds.length === (vringFd.decode(payload).noFd ? 0 : 1);
       case "regions": {
         const count = vringState.decode(payload).index;
-        return fds.length === count && payload.length === 8 + 32 * count;
+        // User Mode Linux leaves room for more.
+        const room = payload.subarray(8 + 32 * count);
+        return fds.length === count && payload.length % 32 === 8 &&
+          payload.length >= 8 + 32 * count && room.every((byte) => byte === 0);
       }
       default:
         return fds.length === rule.fds;
