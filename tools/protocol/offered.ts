@@ -41,6 +41,7 @@ const RING_BITS = 0x1ff_ff00_0000n & ~((1n << 31n) | (1n << 25n));
 /** A carrier that brings nothing anywhere. */
 const NO_CARRIER: Carrier = {
   onMiss: null,
+  ready: Promise.resolve(),
   failure: new Promise<never>(() => {}),
   send: () => Promise.resolve(0),
   inspect: () => Promise.resolve([]),
