@@ -45,7 +45,11 @@ export const PROTOCOL_FEATURES: Record<
     "yes device yes",
     "the offered features are those that are served",
   ),
-  HOST_NOTIFIER: row("no page of hardware to kick", "yes no yes", NOT_OFFERED),
+  HOST_NOTIFIER: row(
+    "[no page of hardware to kick](decisions/0017-no-host-notifier.md)",
+    "yes no yes",
+    NOT_OFFERED,
+  ),
   INFLIGHT_SHMFD: row(
     "block, rng",
     "device no yes",
@@ -73,7 +77,7 @@ export const PROTOCOL_FEATURES: Record<
     "[C57]",
   ),
   GET_VRING_BASE_INFLIGHT: row(
-    "requests are done before the answer",
+    "[requests are done first](decisions/0019-rings-stop-drained.md)",
     "no no no",
     NOT_OFFERED,
   ),
@@ -152,7 +156,11 @@ export const RING_ROWS: readonly FeatureRow[] = [
   [
     40,
     "RING_RESET",
-    row("no request for it; QEMU offers it by itself", "no no no", UNKNOWN),
+    row(
+      "[no request for it](decisions/0018-no-ring-reset.md)",
+      "no no no",
+      UNKNOWN,
+    ),
   ],
 ];
 

@@ -210,7 +210,7 @@ export const BACKEND_REQUESTS: Record<keyof typeof VHOST_USER_BACKEND, Row> = {
     "[H20]",
   ),
   VRING_HOST_NOTIFIER_MSG: row(
-    "no page of hardware to kick",
+    "[no page of hardware to kick](decisions/0017-no-host-notifier.md)",
     "yes no yes",
     HEARD,
   ),
