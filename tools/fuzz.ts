@@ -20,7 +20,7 @@ Options:
   --runs N        batches of each target at most
   --seed N        begin with this seed (default: by chance)
   --path P        with the seed of a failure: only what failed
-  --kind KIND     with ring: split or packed`;
+  --kind KIND     with ring or race: split or packed`;
 
 const PROGRESS_MS = 10_000;
 
