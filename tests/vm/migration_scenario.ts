@@ -25,6 +25,8 @@ import { socketPathOf, startServing } from "./serving.ts";
 const LIFE_REQUESTS = 200;
 const LIFE_FRAMES = 20;
 const MOVE_TIMEOUT_MS = 60_000;
+/** What fio works on, and no more: it is hashed in the end. */
+const DISK_SIZE = 64 << 20;
 const MAC = "52:54:00:00:00:01";
 const HOST = "10.9.8.2";
 const GUEST = "10.9.8.1";
@@ -36,12 +38,20 @@ function portOf(index: number): string {
   return PORTS[index % PORTS.length]!;
 }
 
+/** How often a guest is moved, and whether its devices have packed rings. */
+export interface Moves {
+  count: number;
+  packedDisk: boolean;
+  packedCard: boolean;
+}
+
 /** What all places share. */
 interface Land {
   stage: Stage;
   bridge: Bridge;
   image: string;
   boot: BootFiles;
+  moves: Moves;
 }
 
 /** A QEMU and the process that serves its devices. */
@@ -56,7 +66,7 @@ class Place implements AsyncDisposable {
 
   /** Number `index`; only the first boots a guest. */
   static async open(
-    { stage, bridge, image, boot }: Land,
+    { stage, bridge, image, boot, moves }: Land,
     index: number,
   ): Promise<Place> {
     const directory = `${stage.directory}/${index}`;
@@ -67,8 +77,16 @@ class Place implements AsyncDisposable {
     ], bridge.namespace.command([]));
     const options: GuestOptions = {
       boot,
-      disks: [{ socketPath: socketPathOf(directory, "disk"), queueCount: 2 }],
-      cards: [{ socketPath: socketPathOf(directory, "card"), mac: MAC }],
+      disks: [{
+        socketPath: socketPathOf(directory, "disk"),
+        queueCount: 2,
+        packed: moves.packedDisk,
+      }],
+      cards: [{
+        socketPath: socketPathOf(directory, "card"),
+        mac: MAC,
+        packed: moves.packedCard,
+      }],
       ...(index > 0 && { incomingPath: `${directory}/moves.sock` }),
     };
     try {
@@ -229,13 +247,13 @@ class Traveller implements AsyncDisposable {
 async function showWork(
   step: Step,
   traveller: Traveller,
-  { boot, bridge, stage }: Land,
+  { moves, bridge, stage }: Land,
 ): Promise<Stream[]> {
   const { guest, end } = traveller;
   const streams: Stream[] = [];
-  const packed = boot.packed === true;
-  await showRings(step, guest, "/sys/block/vda/device", packed);
-  await showRings(step, guest, "/sys/class/net/eth0/device", packed);
+  const { packedDisk, packedCard } = moves;
+  await showRings(step, guest, "/sys/block/vda/device", packedDisk);
+  await showRings(step, guest, "/sys/class/net/eth0/device", packedCard);
   await step("a guest works on its disk and its card", async () => {
     await bringUp(guest, MAC, "card", GUEST);
     await startChecking(guest);
@@ -248,20 +266,21 @@ async function showWork(
   return streams;
 }
 
-/** Shows that `moves` moves in a row leave the guest and its disk whole. */
+/** Shows that moves in a row leave the guest and its disk whole. */
 export async function migrationScenario(
   step: Step,
   boot: BootFiles,
-  moves: number,
+  moves: Moves,
 ): Promise<void> {
   await using stage = await Stage.set();
   await using bridge = new Bridge(HOST);
   for (const port of PORTS) bridge.addPort(port);
   await bridge.watch();
-  const land = { stage, bridge, image: await stage.image("disk"), boot };
+  const image = await stage.image("disk", DISK_SIZE);
+  const land = { stage, bridge, image, boot, moves };
   await using traveller = await Traveller.start(land);
   const streams = await showWork(step, traveller, land);
-  for (let index = 1; index <= moves; index++) {
+  for (let index = 1; index <= moves.count; index++) {
     await step(`it is moved, and goes on: ${index}`, () => traveller.move());
   }
   await step("each byte to the host and from it arrived once", async () => {

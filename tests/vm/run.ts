@@ -17,6 +17,7 @@ import { type BackEndKind, ringside } from "./back_end.ts";
 import { netScenarios, rngScenarios } from "./card_scenarios.ts";
 import { findKernel, prepareBoot } from "./initramfs.ts";
 import { migrationScenario } from "./migration_scenario.ts";
+import { describeRings } from "./ring_kind.ts";
 import { backEndKind, missingTools, type Step } from "./scenario.ts";
 import { scenariosOf } from "./scenarios.ts";
 import { missingCardTools } from "./serving.ts";
@@ -74,12 +75,15 @@ function diskShows(kind: BackEndKind): Show[] {
 function moveShows(): Show[] {
   const moves = count("moves", "RINGSIDE_MOVES", 20);
   return [false, true].map((packed) => ({
-    name: `A guest that is moved, ${packed ? "packed" : "split"} rings`,
+    name: `A guest that is moved, ${describeRings(packed)} rings`,
     run: async (step) => {
       want([...missingTools(), ...missingCardTools()]);
       canMakeNetns();
-      const boot = { ...await prepareBoot("both"), packed };
-      await migrationScenario(step, boot, moves);
+      await migrationScenario(step, await prepareBoot("both"), {
+        count: moves,
+        packedDisk: packed,
+        packedCard: packed,
+      });
     },
   }));
 }
