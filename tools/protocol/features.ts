@@ -150,7 +150,7 @@ export const RING_ROWS: readonly FeatureRow[] = [
     row(
       "kicks carry no data, the ring is looked at",
       "no no no",
-      "features are named, others counted",
+      "NOTIFICATION_DATA makes no difference",
     ),
   ],
   [
