@@ -18,7 +18,7 @@ export interface GuestDisk {
   queueSize?: number;
   /** How often QEMU looks for a new back-end when this one is gone; else never. */
   reconnectSeconds?: number;
-  /** Whether it has packed rings; as `boot` says unless given. */
+  /** Whether it has packed rings; split ones unless given. */
   packed?: boolean;
 }
 
@@ -34,7 +34,7 @@ export interface GuestCard {
   mtu?: number;
   /** Features that QEMU keeps from the guest: `csum`, `host_tso4` ... */
   without?: readonly string[];
-  /** Whether it has packed rings; as `boot` says unless given. */
+  /** Whether it has packed rings; split ones unless given. */
   packed?: boolean;
 }
 
@@ -42,7 +42,7 @@ export interface GuestCard {
 export interface GuestEntropy {
   /** The socket a back-end listens on. */
   socketPath: string;
-  /** Whether it has packed rings; as `boot` says unless given. */
+  /** Whether it has packed rings; split ones unless given. */
   packed?: boolean;
 }
 
@@ -131,12 +131,12 @@ function qemuArguments(
       `vhost-user-blk-pci,id=disk${index},chardev=disk${index},num-queues=${
         disk.queueCount ?? 4
       },queue-size=${disk.queueSize ?? 128}` +
-        ringKind(disk.packed ?? options.boot.packed) + port,
+        ringKind(disk.packed) + port,
     );
   });
   options.cards?.forEach((card, index) => {
     const port = behindPort(args, options, `card${index}`);
-    const packed = ringKind(card.packed ?? options.boot.packed);
+    const packed = ringKind(card.packed);
     args.push(...cardArguments(card, `card${index}`, packed + port));
   });
   options.entropy?.forEach(({ socketPath, packed }, index) => {
@@ -144,7 +144,7 @@ function qemuArguments(
       ...["-chardev", `socket,id=rng${index},path=${socketPath}`],
       "-device",
       `vhost-user-rng-pci,id=rng${index},chardev=rng${index}` +
-        ringKind(packed ?? options.boot.packed),
+        ringKind(packed),
     );
   });
   return args;

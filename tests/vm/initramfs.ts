@@ -15,8 +15,6 @@ export interface BootFiles {
   kernel: string;
   /** Path of the initial root. */
   initramfs: string;
-  /** Whether the machine's vhost-user devices ask for packed rings. */
-  packed?: boolean;
 }
 
 /** What a guest is for, which is what its initial root has. */
