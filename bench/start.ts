@@ -8,7 +8,7 @@
  * @module
  */
 import { type Contender, several, starters } from "./start/contenders.ts";
-import { median, row, spread } from "./start/figures.ts";
+import { median, row, spread } from "./figures.ts";
 import { type Memory, Program } from "./start/program.ts";
 
 /** What is idle then has nothing more to load or to compile, milliseconds. */

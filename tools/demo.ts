@@ -101,7 +101,9 @@ async function drive(socket: string): Promise<void> {
         `${iops.toLocaleString("en").padStart(9)} a second`,
     );
   }
-  console.log("   deno task bench:path measures the back-end by itself");
+  console.log(
+    "   deno task bench:peers measures the back-end beside its peers",
+  );
 }
 
 if (import.meta.main) {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { CONTENDERS } from "../path/back_ends.ts";
+import { DISKS } from "../peers/disks.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 
@@ -45,13 +45,16 @@ function device(
   };
 }
 
-/** One of the back-ends of `bench:path`. */
+/** One of the back-ends of `bench:peers`. */
 function backEnd(name: string): Contender {
-  const found = CONTENDERS.find((contender) => contender.name === name)!;
+  const found = DISKS.find((contender) => contender.name === name)!;
   return {
     name: name === "ringside" ? "ringside block" : name,
     command: (directory) =>
-      found.command(socketOf(directory), diskOf(directory)),
+      found.command({
+        socketPath: socketOf(directory),
+        file: diskOf(directory),
+      }),
     sockets: (directory) => [socketOf(directory)],
   };
 }

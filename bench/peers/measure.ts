@@ -1,0 +1,113 @@
+/**
+ * One run of one contender.
+ *
+ * @module
+ */
+import type { Report } from "../../src/load/mod.ts";
+import { type Contender, MAIN, type Place } from "./contender.ts";
+import type { Figure, Work } from "./work.ts";
+
+const LISTEN_ATTEMPTS = 1000;
+const LISTEN_STEP_MS = 20;
+const NS_PER_US = 1e3;
+const PER_K = 1e3;
+
+/** Thousands a second, thousands a CPU second, microseconds. */
+export type Sample = Readonly<Record<Figure, number>>;
+
+/** How long a run is. */
+export interface Duration {
+  readonly warmUpSeconds: number;
+  readonly seconds: number;
+}
+
+/** A run of `work` through `contender`, whose report goes to the file `json`. */
+export async function measure(
+  contender: Contender,
+  work: Work,
+  place: Place,
+  { warmUpSeconds, seconds }: Duration,
+  json: string,
+): Promise<Sample> {
+  const [program, ...args] = contender.command(place);
+  // Its input stays open: a program with a prompt ends when that does.
+  const process = new Deno.Command(program!, {
+    args,
+    stdin: "piped",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  let ended = false;
+  const end = process.status.then(() => ended = true);
+  try {
+    await listening(place.socketPath, () => ended);
+    const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        ...["run", "--allow-ffi", MAIN, "bench", work.device, ...work.load],
+        ...["--socket-path", place.socketPath, "--json", json],
+        ...["--time", `${seconds}`, "--warm-up", `${warmUpSeconds}`],
+        ...["--backend-pid", `${process.pid}`],
+        ...["--label", `${contender.name}, ${work.name}`],
+      ],
+      stdout: "null",
+      stderr: "piped",
+    }).output();
+    if (!success) throw new Error(new TextDecoder().decode(stderr));
+    return sampleOf(JSON.parse(await Deno.readTextFile(json)) as Report);
+  } finally {
+    if (!ended) process.kill("SIGTERM");
+    await process.stdin.close().catch(() => {});
+    await end;
+    await Deno.remove(place.socketPath).catch(() => {});
+  }
+}
+
+function sampleOf({ perSecond, backEnd, latency }: Report): Sample {
+  return {
+    rate: perSecond.requests / PER_K,
+    cpuRate: backEnd!.requestsPerCpuSecond / PER_K,
+    p50: latency!.p50 / NS_PER_US,
+    p99: latency!.p99 / NS_PER_US,
+  };
+}
+
+/** The same without any device, by fio's io_uring. */
+export async function measureBare(
+  options: readonly string[],
+  { file }: Place,
+  { warmUpSeconds, seconds }: Duration,
+): Promise<Sample> {
+  const { success, stdout, stderr } = await new Deno.Command("fio", {
+    args: [
+      ...["--name=bare", "--ioengine=io_uring", `--filename=${file}`],
+      ...[
+        "--time_based",
+        "--invalidate=0",
+        "--norandommap",
+        `--runtime=${seconds}`,
+        "--output-format=json",
+      ],
+      ...[`--ramp_time=${warmUpSeconds}`, ...options],
+    ],
+  }).output();
+  const text = new TextDecoder();
+  if (!success) throw new Error(text.decode(stderr));
+  const [job] = JSON.parse(text.decode(stdout)).jobs;
+  const { iops, clat_ns: { percentile } } = job.read;
+  const cpu = (job.usr_cpu + job.sys_cpu) / 100;
+  return {
+    rate: iops / PER_K,
+    cpuRate: iops / PER_K / cpu,
+    p50: percentile["50.000000"] / NS_PER_US,
+    p99: percentile["99.000000"] / NS_PER_US,
+  };
+}
+
+async function listening(path: string, ended: () => boolean): Promise<void> {
+  for (let i = 0; i < LISTEN_ATTEMPTS && !ended(); i++) {
+    const sockets = Deno.readTextFileSync("/proc/net/unix").split("\n");
+    if (sockets.some((line) => line.endsWith(` ${path}`))) return;
+    await new Promise((resolve) => setTimeout(resolve, LISTEN_STEP_MS));
+  }
+  throw new Error(`Nobody listens at ${path}`);
+}

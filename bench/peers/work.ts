@@ -1,0 +1,152 @@
+/**
+ * The works that are measured, and how much of its peers ringside is to do.
+ *
+ * @module
+ */
+import { LOOPBACKS, SOURCES } from "./cards.ts";
+import type { Contender } from "./contender.ts";
+import { DIRECT_DISKS, DISKS, NULL_DISKS } from "./disks.ts";
+
+/** A figure of a run. */
+export type Figure = "rate" | "cpuRate" | "p50" | "p99";
+
+/** What is wanted of ours, as a ratio to the best of its peers. */
+export interface Bar {
+  readonly figure: Figure;
+  /** Of a rate the least, of a latency the most. */
+  readonly wanted: number;
+}
+
+/** One work, given to every contender in turn. */
+export interface Work {
+  /** As in the tables. */
+  readonly name: string;
+  /** Of `ringside bench`. */
+  readonly device: "block" | "net" | "rng";
+  /** Options of `ringside bench`. */
+  readonly load: readonly string[];
+  /** Ours is the first. */
+  readonly contenders: readonly Contender[];
+  /** Options of fio that do the same on the file, without any device. */
+  readonly bare?: readonly string[];
+  readonly bars: readonly Bar[];
+}
+
+const DEPTHS = [1, 16, 64, 128];
+const WRITES = ["--mix", "write=1", "--destructive"];
+const FLUSHES = ["--mix", "write=7,flush=1", "--destructive"];
+
+/** Faster, and at depth 1 sooner. */
+function bars(depth: number, rate: number, cpuRate?: number): Bar[] {
+  if (depth === 1) {
+    return [{ figure: "p50", wanted: 1 }, { figure: "p99", wanted: 1 }];
+  }
+  const all: Bar[] = [{ figure: "rate", wanted: rate }];
+  if (cpuRate !== undefined) all.push({ figure: "cpuRate", wanted: cpuRate });
+  return all;
+}
+
+/** The same load at one depth, by a driver of both kinds. */
+function bothDrivers(
+  name: string,
+  depth: number,
+  work: Pick<Work, "device" | "load" | "contenders">,
+  event: readonly Bar[],
+  polled: readonly Bar[],
+): Work[] {
+  const load = [...work.load, "--depth", `${depth}`];
+  return [
+    { ...work, name: `${name}, depth ${depth}, event`, load, bars: event },
+    {
+      ...work,
+      name: `${name}, depth ${depth}, polled`,
+      load: [...load, "--polled"],
+      bars: polled,
+    },
+  ];
+}
+
+function reads(): Work[] {
+  const work = { device: "block", load: [], contenders: DISKS } as const;
+  return DEPTHS.flatMap((depth) =>
+    bothDrivers(
+      "4 KiB random reads",
+      depth,
+      work,
+      bars(depth, 1.5, 1.25),
+      bars(depth, 1.5),
+    )
+  );
+}
+
+function writes(name: string, load: readonly string[]): Work[] {
+  return DEPTHS.slice(1).map((depth) => ({
+    name: `${name}, depth ${depth}, event`,
+    device: "block",
+    load: [...load, "--depth", `${depth}`],
+    contenders: DISKS,
+    bars: bars(depth, 1.25),
+  }));
+}
+
+function sequential(name: string, load: readonly string[]): Work {
+  return {
+    name: `1 MiB sequential ${name}, depth 4, event`,
+    device: "block",
+    load: [...load, "--size", "1M", "--order", "sequential", "--depth", "4"],
+    contenders: DISKS,
+    bars: bars(4, 1.1),
+  };
+}
+
+function nulls(): Work[] {
+  const work = { device: "block", load: [], contenders: NULL_DISKS } as const;
+  return [1, 16, 128].flatMap((depth) => {
+    // A rate at depth 1 too: there is no disk that could hide a difference.
+    const wanted: Bar[] = [
+      { figure: "rate", wanted: 1 },
+      { figure: "cpuRate", wanted: 1 / 1.1 },
+    ];
+    return bothDrivers("null disk, 4 KiB reads", depth, work, wanted, wanted);
+  });
+}
+
+/** All works, in the order of the tables. */
+export const WORKS: readonly Work[] = [
+  ...reads(),
+  ...writes("4 KiB random writes", WRITES),
+  ...writes("4 KiB random writes, 1 flush in 8", FLUSHES),
+  sequential("reads", []),
+  sequential("writes", WRITES),
+  {
+    name: "4 KiB random reads beside fio, depth 64, polled",
+    device: "block",
+    load: ["--depth", "64", "--polled"],
+    contenders: DISKS.slice(0, 1),
+    bare: ["--rw=randread", "--bs=4k", "--iodepth=64"],
+    bars: [{ figure: "rate", wanted: 0.9 }],
+  },
+  {
+    name: "O_DIRECT 4 KiB random reads, depth 32, event",
+    device: "block",
+    load: ["--depth", "32"],
+    contenders: DIRECT_DISKS,
+    bare: ["--rw=randread", "--bs=4k", "--iodepth=32", "--direct=1"],
+    bars: [{ figure: "rate", wanted: 0.98 }],
+  },
+  ...nulls(),
+  {
+    name: "64-byte frames there and back, depth 128, polled",
+    device: "net",
+    load: ["--depth", "128", "--polled"],
+    contenders: LOOPBACKS,
+    bars: [{ figure: "rate", wanted: 0.5 }],
+  },
+  {
+    name: "random bytes in requests of 4 KiB, depth 16, event",
+    device: "rng",
+    load: ["--depth", "16", "--size", "4K"],
+    contenders: SOURCES,
+    bars: [{ figure: "rate", wanted: 1.5 }],
+  },
+];
