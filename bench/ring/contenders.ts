@@ -71,7 +71,7 @@ export async function withoutIommu(folder: string): Promise<void> {
       "return virtual !== null && virtual.missed;",
       "return false && virtual !== null;",
     ],
-    ["indirect_table.ts", "memory.virtual === null && ", ""],
+    ["indirect_table.ts", "if (virtual !== null) {", "if (false) {"],
   ];
   for (const [file, hook, instead] of hooks) {
     const path = `${folder}/src/virtqueue/${file}`;
