@@ -5,11 +5,17 @@
  *
  * @module
  */
+import { FatalProtocolError } from "../errors.ts";
 import { EventFd } from "../io/event_fd.ts";
 import { CancelledError, type Reactor } from "../io/reactor.ts";
 import { log } from "../log.ts";
 import type { BackendChannel } from "./backend_channel.ts";
-import { VHOST_USER_BACKEND } from "./protocol.ts";
+import {
+  protocolBit,
+  protocolBits,
+  VHOST_USER_BACKEND,
+  VHOST_USER_PROTOCOL_F,
+} from "./protocol.ts";
 
 /** What a ring can say by itself. */
 export type NoticeKind = "call" | "err";
@@ -18,6 +24,26 @@ const REQUESTS: Record<NoticeKind, number> = {
   call: VHOST_USER_BACKEND.VRING_CALL,
   err: VHOST_USER_BACKEND.VRING_ERR,
 };
+
+/** The features that in-band notifications can't do without. */
+const IN_BAND_NEEDS = protocolBits([
+  VHOST_USER_PROTOCOL_F.BACKEND_REQ,
+  VHOST_USER_PROTOCOL_F.REPLY_ACK,
+]);
+
+/**
+ * SET_PROTOCOL_FEATURES: the specification has the connection closed where
+ * in-band notifications lack what they need, whatever was asked for.
+ */
+export function checkInBand(features: bigint): void {
+  const inBand = protocolBit(VHOST_USER_PROTOCOL_F.INBAND_NOTIFICATIONS);
+  if ((features & inBand) === 0n) return;
+  if ((features & IN_BAND_NEEDS) === IN_BAND_NEEDS) return;
+  throw new FatalProtocolError(
+    "INBAND_NOTIFICATIONS came without BACKEND_REQ and REPLY_ACK: all three " +
+      "are wanted, or not it",
+  );
+}
 
 /** An eventfd of our own: whenever it is signalled, somebody is told. */
 export class Bridge implements Disposable {

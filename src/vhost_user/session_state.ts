@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { FatalProtocolError, ProtocolError } from "../errors.ts";
+import { ProtocolError } from "../errors.ts";
 import type { Fd } from "../io/fd.ts";
 import type { Reactor } from "../io/reactor.ts";
 import { UnixSocket } from "../io/unix_socket.ts";
@@ -16,7 +16,12 @@ import type { InflightArea } from "../virtqueue/inflight.ts";
 import type { Backend } from "./backend.ts";
 import { BackendChannel } from "./backend_channel.ts";
 import { DeviceState } from "./device_state.ts";
-import { type Bridge, type NoticeKind, Notices } from "./in_band.ts";
+import {
+  type Bridge,
+  checkInBand,
+  type NoticeKind,
+  Notices,
+} from "./in_band.ts";
 import { createInflight, InflightRegion } from "./inflight_region.ts";
 import { IotlbSession } from "./iotlb_session.ts";
 import { LogRegion } from "./log_region.ts";
@@ -474,23 +479,6 @@ export class SessionState implements VringHost {
       }
     }
   }
-}
-
-/** The features that in-band notifications can't do without. */
-const IN_BAND_NEEDS = protocolBits([
-  VHOST_USER_PROTOCOL_F.BACKEND_REQ,
-  VHOST_USER_PROTOCOL_F.REPLY_ACK,
-]);
-
-/** The specification has the connection closed, whatever was asked for. */
-function checkInBand(features: bigint): void {
-  const inBand = protocolBit(VHOST_USER_PROTOCOL_F.INBAND_NOTIFICATIONS);
-  if ((features & inBand) === 0n) return;
-  if ((features & IN_BAND_NEEDS) === IN_BAND_NEEDS) return;
-  throw new FatalProtocolError(
-    "INBAND_NOTIFICATIONS came without BACKEND_REQ and REPLY_ACK: all three " +
-      "are wanted, or not it",
-  );
 }
 
 function socketOf(fd: Fd): UnixSocket {

@@ -15,15 +15,23 @@ import { log } from "../log.ts";
 import type { InflightArea } from "../virtqueue/inflight.ts";
 import type { Backend } from "./backend.ts";
 import type { VringAddress } from "./message.ts";
-import { VHOST_VRING_F_LOG, VIRTIO_F_IN_ORDER } from "./protocol.ts";
+import { VIRTIO_F_IN_ORDER } from "./protocol.ts";
 import { PACKED, type RingKind, ringKind, SPLIT } from "./ring_kind.ts";
+import {
+  type AreaHost,
+  checkAddress,
+  sameAddress,
+  translateAreas,
+  usedLogOf,
+  type VringAreas,
+} from "./vring_areas.ts";
 import { type NotifierHost, VringNotifiers } from "./vring_notifiers.ts";
 
 /** A base that nobody has set: the ring starts where its kind does. */
 const NO_BASE = -1;
 
 /** What a vring needs to know of the session it belongs to. */
-export interface VringHost extends NotifierHost {
+export interface VringHost extends NotifierHost, AreaHost {
   /** Runs the rings. */
   readonly backend: Backend;
   /** The negotiated feature bits, or null before SET_FEATURES. */
@@ -32,15 +40,6 @@ export interface VringHost extends NotifierHost {
   readonly hasMemory: boolean;
   /** Where vring `index` of `size` entries records what is in flight, or null. */
   inflightArea(index: number, size: number): InflightArea | null;
-  /** The guest address of a range of user addresses, or -1. */
-  userToGuest(userAddress: number, size: number): number;
-}
-
-/** Where the areas of a ring are, in guest addresses. */
-interface Areas {
-  readonly descriptorArea: number;
-  readonly driverArea: number;
-  readonly deviceArea: number;
 }
 
 /** One vring of a session. Failing methods throw a ProtocolError. */
@@ -100,7 +99,7 @@ export class Vring {
    * the log of its used ring on or off.
    */
   async setAddress(address: VringAddress): Promise<void> {
-    this.#checkAddress(address);
+    checkAddress(this.index, address);
     if (this.#started) {
       if (sameAddress(this.#address!, address)) return this.#setLog(address);
       throw new ProtocolError(
@@ -331,6 +330,17 @@ export class Vring {
     }
   }
 
+  /** The areas in guest addresses. */
+  #translate(): VringAreas {
+    return translateAreas(
+      this.index,
+      this.#address!,
+      this.#size,
+      this.#kind,
+      this.#host,
+    );
+  }
+
   #disarm(): void {
     this.#armed = false;
     this.#notifiers.forgetKick();
@@ -343,98 +353,4 @@ export class Vring {
     if (!this.#started) return null;
     return (fd) => set.call(this.#host.backend, this.index, fd);
   }
-
-  #checkAddress(address: VringAddress): void {
-    const { descriptor, available, used, flags, log } = address;
-    if ((flags & ~VHOST_VRING_F_LOG) !== 0) {
-      throw new ProtocolError(
-        `Vring ${this.index} has the address flags 0x${flags.toString(16)}, ` +
-          "of which only bit 0 is known",
-      );
-    }
-    if (flags !== 0 && !Number.isSafeInteger(log)) {
-      throw new ProtocolError(
-        `The used ring of vring ${this.index} is logged at ` +
-          `0x${log.toString(16)}: a guest address below 2^53 is wanted`,
-      );
-    }
-    this.#checkAlignment("descriptor table", descriptor, 16);
-    this.#checkAlignment("available ring", available, 2);
-    this.#checkAlignment("used ring", used, 4);
-  }
-
-  #checkAlignment(area: string, address: number, alignment: number): void {
-    if (address % alignment === 0) return;
-    throw new ProtocolError(
-      `The ${area} of vring ${this.index} is at 0x${address.toString(16)}: ` +
-        `a multiple of ${alignment} is wanted`,
-    );
-  }
-
-  /** The areas in guest addresses, each whole in the memory, none on another. */
-  #translate(): Areas {
-    const { descriptor, available, used } = this.#address!;
-    const kind = this.#kind;
-    const descriptorSize = 16 * this.#size;
-    const availableSize = kind.driverSize(this.#size);
-    const usedSize = kind.deviceSize(this.#size);
-    this.#checkAlignment("available ring", available, kind.driverAlignment);
-    const areas = {
-      descriptorArea: this.#toGuest(
-        "descriptor table",
-        descriptor,
-        descriptorSize,
-        16,
-      ),
-      driverArea: this.#toGuest("available ring", available, availableSize, 2),
-      deviceArea: this.#toGuest("used ring", used, usedSize, 4),
-    };
-    if (
-      overlap(descriptor, descriptorSize, available, availableSize) ||
-      overlap(descriptor, descriptorSize, used, usedSize) ||
-      overlap(available, availableSize, used, usedSize)
-    ) {
-      throw new ProtocolError(
-        `The areas of vring ${this.index} overlap: each is wanted in a place ` +
-          "of its own",
-      );
-    }
-    return areas;
-  }
-
-  #toGuest(
-    area: string,
-    userAddress: number,
-    size: number,
-    alignment: number,
-  ): number {
-    const guestAddress = this.#host.userToGuest(userAddress, size);
-    if (guestAddress < 0) {
-      throw new ProtocolError(
-        `The ${area} of vring ${this.index} (${size} bytes at user address ` +
-          `0x${userAddress.toString(16)}) is not whole in the shared memory`,
-      );
-    }
-    this.#checkAlignment(area, guestAddress, alignment);
-    return guestAddress;
-  }
-}
-
-/** Where the used ring is logged, or -1. */
-function usedLogOf({ flags, log }: VringAddress): number {
-  return (flags & VHOST_VRING_F_LOG) === 0 ? -1 : log;
-}
-
-function sameAddress(one: VringAddress, other: VringAddress): boolean {
-  return one.descriptor === other.descriptor &&
-    one.available === other.available && one.used === other.used;
-}
-
-function overlap(
-  a: number,
-  aSize: number,
-  b: number,
-  bSize: number,
-): boolean {
-  return a < b + bSize && b < a + aSize;
 }
