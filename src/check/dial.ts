@@ -14,15 +14,18 @@ const ABSENCE_MS = 1000;
 
 /** Nobody is there. */
 const ABSENT = ["ECONNREFUSED", "ENOENT"];
+/** The queue of those that want to connect is full. */
+const BUSY = "EAGAIN";
 
 /**
- * A connection to the back-end at `socketPath`.
+ * A connection to the back-end at `socketPath`, for which it waits until
+ * `givenUp`, which is told the name of the last error.
  *
  * @throws {SystemError} nobody is there, for a while
  */
 export async function dial(
   socketPath: string,
-  givenUp: () => boolean = () => false,
+  givenUp: (code: string) => boolean = () => false,
 ): Promise<Frontend> {
   const end = performance.now() + ABSENCE_MS;
   for (;;) {
@@ -30,24 +33,24 @@ export async function dial(
       return Frontend.connect(socketPath);
     } catch (error) {
       const code = error instanceof SystemError ? error.code ?? "" : "";
-      // EAGAIN: the queue of those that want to connect is full.
-      const passes = code === "EAGAIN" ||
+      const passes = code === BUSY ||
         (ABSENT.includes(code) && performance.now() < end);
-      if (!passes || givenUp()) throw error;
+      if (!passes || givenUp(code)) throw error;
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
   }
 }
 
-/** Whether somebody listens at `socketPath`. */
+/** Whether somebody listens at `socketPath`, be it one that accepts nobody. */
 export async function listens(socketPath: string): Promise<boolean> {
   try {
-    (await dial(socketPath))[Symbol.dispose]();
+    const frontend = await dial(socketPath, (code) => code === BUSY);
+    frontend[Symbol.dispose]();
     return true;
   } catch (error) {
-    if (error instanceof SystemError && ABSENT.includes(error.code ?? "")) {
-      return false;
-    }
+    const code = error instanceof SystemError ? error.code ?? "" : "";
+    if (code === BUSY) return true;
+    if (ABSENT.includes(code)) return false;
     throw error;
   }
 }
