@@ -82,6 +82,7 @@ export const EOVERFLOW = 75;
 export const EBADFD = 77;
 export const ENOTSOCK = 88;
 export const EMSGSIZE = 90;
+export const EPROTOTYPE = 91;
 export const EOPNOTSUPP = 95;
 export const EADDRINUSE = 98;
 export const ENETDOWN = 100;

@@ -17,6 +17,7 @@ import {
   EPOLLERR,
   EPOLLHUP,
   EPOLLRDHUP,
+  EPROTOTYPE,
   MSG_CMSG_CLOEXEC,
   MSG_CTRUNC,
   MSG_DONTWAIT,
@@ -100,9 +101,7 @@ export class UnixSocket implements Disposable {
     const failure = connect(fd.number, address);
     if (failure === 0) return new UnixSocket(fd);
     fd.close();
-    const remedy = failure === ECONNREFUSED || failure === ENOENT
-      ? "start the server that listens there first"
-      : undefined;
+    const remedy = connectRemedy(failure, path);
     throw pathError("connect", failure, path, "read and write", remedy);
   }
 
@@ -350,6 +349,24 @@ function openSocket(): Fd {
 /** 0 or a positive errno. */
 function connect(fd: number, address: Uint8Array<ArrayBuffer>): number {
   return -retry(() => libc.connect(fd, address, address.length));
+}
+
+/** What to do where `connect` failed, as far as it is about the server. */
+function connectRemedy(failure: number, path: string): string | undefined {
+  switch (failure) {
+    case ECONNREFUSED: {
+      const kind = statusOrNull(path)?.kind ?? "socket";
+      if (kind !== "socket") return `it is a ${kind}, name a socket`;
+      return "start the server that listens there first";
+    }
+    case ENOENT:
+      return "start the server that listens there first";
+    case EAGAIN:
+      return "too many are waiting for the server already, it hangs or serves " +
+        "another: see what it does";
+    case EPROTOTYPE:
+      return "it is a socket of another kind, name one for streams";
+  }
 }
 
 /** 0 or a positive errno. */

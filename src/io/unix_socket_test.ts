@@ -1,13 +1,15 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { openDescriptors } from "../../tests/support/descriptors.ts";
 import { SystemError, UsageError } from "../errors.ts";
-import { EAGAIN, F_GETFD, SCM_MAX_FD } from "../ffi/abi.ts";
+import { AF_UNIX, EAGAIN, F_GETFD, SCM_MAX_FD } from "../ffi/abi.ts";
 import { libc } from "../ffi/libc.ts";
 import { fileStatus } from "../ffi/status.ts";
 import { Fd } from "./fd.ts";
 import { createMemfd } from "./memfd.ts";
 import { Reactor } from "./reactor.ts";
 import { isListening, UnixListener, UnixSocket } from "./unix_socket.ts";
+
+const SOCK_DGRAM = 2;
 
 function folder(): { path: string } & Disposable {
   const path = Deno.makeTempDirSync();
@@ -261,6 +263,28 @@ Deno.test("a stale socket is replaced", () => {
     assertEquals(accepted.receive(new Uint8Array(1)).size, -EAGAIN);
   }
   assertEquals(openDescriptors(), before);
+});
+
+Deno.test("who can't be connected to is told from who is not there", () => {
+  using temporary = folder();
+  const { path } = temporary;
+  const says = (at: string, part: string) =>
+    assertThrows(() => UnixSocket.connect(at), SystemError, part);
+  says(path, "it is a directory, name a socket");
+  Deno.writeTextFileSync(`${path}/file`, "");
+  says(`${path}/file`, "it is a regular file, name a socket");
+  says(`${path}/none`, "start the server");
+  using datagrams = new Fd(libc.socket(AF_UNIX, SOCK_DGRAM, 0));
+  const name = new TextEncoder().encode(`${path}/datagrams\0`);
+  const address = Uint8Array.of(AF_UNIX, 0, ...name);
+  assertEquals(libc.bind(datagrams.number, address, address.length), 0);
+  says(`${path}/datagrams`, "it is a socket of another kind");
+  using _listener = UnixListener.bind(`${path}/busy`);
+  using waiting = new DisposableStack();
+  for (let next; (next = UnixSocket.tryConnect(`${path}/busy`)) !== null;) {
+    waiting.use(next);
+  }
+  says(`${path}/busy`, "too many are waiting");
 });
 
 Deno.test("a live socket, or what is no socket, is left alone", () => {
