@@ -150,5 +150,33 @@ export function parseReport(path: string, text: string): Report {
         "name another file",
     );
   }
-  return report as Report;
+  const wrong = wrongPart(report);
+  if (wrong === null) return report as Report;
+  throw new UsageError(
+    `${path} is a report of ringside bench, but its ${wrong} is not what ` +
+      "--json wrote: name another file, or measure again",
+  );
+}
+
+/** Of what a picture needs, the first part that is missing or wrong, or null. */
+function wrongPart(report: Partial<Report>): string | null {
+  const { label, perSecond, latency } = report;
+  if (typeof label !== "string") return "label";
+  if (!isAmount(perSecond?.requests)) return "perSecond";
+  if (latency === null) return null;
+  if (typeof latency !== "object" || !(latency.count > 0)) return "latency";
+  const names = ["count", ...PERCENTILES.map(([name]) => name), "max"] as const;
+  for (const name of names) {
+    if (!isAmount(latency[name])) return `latency.${name}`;
+  }
+  const { histogram } = latency;
+  const isSound = Array.isArray(histogram) &&
+    histogram.every((pair) =>
+      Array.isArray(pair) && pair.length === 2 && pair.every(isAmount)
+    );
+  return isSound ? null : "latency.histogram";
+}
+
+function isAmount(value: unknown): value is number {
+  return typeof value === "number" && value >= 0 && value < Infinity;
 }

@@ -71,6 +71,39 @@ Deno.test("what is no report is refused", () => {
   }
 });
 
+Deno.test("a report that is damaged is refused, and which part of it is wrong", () => {
+  const latency = { count: 1, max: 1, histogram: [[1, 1]] };
+  const times = { p50: 1, p90: 1, p99: 1, "p99.9": 1 };
+  const good = {
+    reportVersion: 1,
+    label: "a disk",
+    perSecond: { requests: 1, bytes: 1 },
+    latency: { ...latency, ...times },
+  };
+  const parse = (changes: Record<string, unknown>) =>
+    parseReport("f", JSON.stringify({ ...good, ...changes }));
+  parse({});
+  parse({ latency: null });
+  const wrong: [string, Record<string, unknown>][] = [
+    ["label", { label: 5 }],
+    ["perSecond", { perSecond: null }],
+    ["perSecond", { perSecond: {} }],
+    ["latency", { latency: undefined }],
+    ["latency", { latency: 3 }],
+    ["latency", { latency: { ...times, ...latency, count: 0 } }],
+    ["latency.p50", { latency }],
+    ["latency.p99.9", { latency: { ...times, ...latency, "p99.9": -1 } }],
+    ["latency.max", { latency: { ...times, ...latency, max: "1" } }],
+    ["latency.histogram", { latency: { ...times, ...latency, histogram: 1 } }],
+    ["latency.histogram", {
+      latency: { ...times, ...latency, histogram: [[1, null]] },
+    }],
+  ];
+  for (const [part, changes] of wrong) {
+    assertThrows(() => parse(changes), UsageError, `but its ${part} is not`);
+  }
+});
+
 Deno.test("figures have three digits and a unit", () => {
   assertEquals([0, 7, 999, 1000, 12_345, 999_600, 2_179_296].map(formatCount), [
     "0",
