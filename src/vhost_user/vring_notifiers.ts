@@ -144,7 +144,7 @@ class Notifier {
     silent: boolean,
     replace: Replace | null,
   ): Promise<void> {
-    if (fd !== null) checkNotifier(nameOf(this.#kind, this.#index), fd);
+    if (fd !== null) checkNotifier(nameOf(this.#kind, this.#index), fd, true);
     const before = {
       fd: this.#fd,
       bridge: this.#bridge,

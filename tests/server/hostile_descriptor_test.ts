@@ -72,6 +72,9 @@ const NO_NOTIFIERS: readonly [what: string, open: Open][] = [
   ["a terminal", () => openFd("/dev/ptmx", O_RDWR)],
   ["a directory", () => openFd("/", O_RDONLY)],
   ["a memfd", () => createMemfd("test", MIB)],
+];
+
+const SOCKETS: readonly [what: string, open: Open][] = [
   ["a socket", (own) => {
     const [one, other] = UnixSocket.pair();
     own(one);
@@ -201,6 +204,24 @@ for (const plane of PLANES) {
               await refused(disk, frontend.setVringCall(0, fd));
               await refused(disk, frontend.setVringErr(0, fd));
               await new RawRing(disk).goesOn();
+            }),
+        );
+      }
+    }));
+
+  Deno.test(`[H11] a socket is called and never waited for, on the ${plane} plane`, () =>
+    withTarget(options, async (target) => {
+      for (const [what, open] of SOCKETS) {
+        await target.survives(
+          `a call that is ${what}`,
+          (disk) =>
+            withFd(open, async (fd) => {
+              const { frontend } = disk;
+              await refused(disk, frontend.setVringKick(0, fd));
+              await frontend.setVringCall(0, fd);
+              await frontend.setVringErr(0, fd);
+              const raw = new RawRing(disk);
+              for (let i = 0; i < 20; i++) await servesUncalled(raw);
             }),
         );
       }

@@ -1,11 +1,18 @@
 /** Vrings: numbers, addresses, descriptors and the order they come in. */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { O_CLOEXEC, O_RDWR } from "../../src/ffi/abi.ts";
+import {
+  AF_UNIX,
+  EPIPE,
+  O_CLOEXEC,
+  O_RDWR,
+  SOCK_CLOEXEC,
+} from "../../src/ffi/abi.ts";
 import { check } from "../../src/ffi/errno.ts";
 import { libc } from "../../src/ffi/libc.ts";
 import { cString } from "../../src/ffi/pointer.ts";
+import { signalEventFd } from "../../src/io/event_fd.ts";
 import { Fd } from "../../src/io/fd.ts";
-import { UnixSocket } from "../../src/io/unix_socket.ts";
+import { UnixListener, UnixSocket } from "../../src/io/unix_socket.ts";
 import { vringAddress } from "../../src/vhost_user/message.ts";
 import {
   VHOST_USER,
@@ -448,14 +455,22 @@ stageTest(
   },
 );
 
+const SOCK_DGRAM = 2;
+
 const BAD_NOTIFIERS: [what: string, open: (stage: Stage) => Fd][] = [
   ["a regular file", (stage) => stage.memfd()],
   ["/dev/zero", (stage) => device(stage, "/dev/zero")],
   ["a terminal", (stage) => device(stage, "/dev/ptmx")],
-  ["a socket", (stage) => {
-    const [a, b] = UnixSocket.pair();
-    stage.own(b);
-    return stage.own(a).fd;
+  ["a datagram socket", (stage) => {
+    const fds = new Int32Array(2);
+    check(libc.socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, fds), "pair");
+    return [...fds].map((fd) => stage.own(new Fd(fd)))[0]!;
+  }],
+  ["a listening socket", (stage) => {
+    const directory = Deno.makeTempDirSync({ prefix: "ringside-vring-" });
+    const listener = stage.own(UnixListener.bind(`${directory}/s`));
+    Deno.removeSync(directory, { recursive: true });
+    return listener.fd;
   }],
 ];
 
@@ -474,6 +489,36 @@ for (const [what, open] of BAD_NOTIFIERS) {
     },
   );
 }
+
+stageTest(
+  "[H11] a socket may be called and never blocks, and is no kick",
+  async (stage) => {
+    const { frontend, backend } = stage;
+    await stage.ready();
+    const [theirs, call] = UnixSocket.pair();
+    stage.own(theirs);
+    const { fd } = stage.own(call);
+    await stage.refused(frontend.setVringKick(0, fd));
+    await frontend.setVring(0, {
+      ...ringAddress(0),
+      size: 256,
+      kick: stage.eventFd(),
+      call: fd,
+      err: fd,
+    });
+    const { start } = backend.rings.get(0)!;
+    signalEventFd(start.callFd);
+    signalEventFd(start.errFd);
+    assertEquals(theirs.receive(new Uint8Array(64)).size, 16);
+    const page = new Uint8Array(4096);
+    // Blocking, this would never come to an end.
+    while (libc.write(start.callFd, page, page.length) > 0);
+    assertEquals(signalEventFd(start.callFd), 0, "full is signalled");
+    theirs[Symbol.dispose]();
+    assertEquals(signalEventFd(start.callFd), -EPIPE, "and nobody dies of it");
+    await stage.alive();
+  },
+);
 
 stageTest(
   "[H11] a pipe may stand in for an eventfd, and never blocks",

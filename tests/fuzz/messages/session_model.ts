@@ -276,8 +276,11 @@ export class SessionModel {
   ): Verdict {
     const { index } = vringFd.decode(payload);
     if (index >= BigInt(this.#facts.queueCount)) return "refused";
-    if (fds.length === 1 && fds[0] !== "event") return "refused";
-    return request === R.SET_VRING_KICK ? "either" : "accepted";
+    const isKick = request === R.SET_VRING_KICK;
+    const [kind = "event"] = fds;
+    // What is only signalled may be a socket.
+    if (kind !== "event" && (isKick || kind !== "socket")) return "refused";
+    return isKick ? "either" : "accepted";
   }
 
   /** GET_CONFIG: what was asked for, padded with zeros, or nothing. */
