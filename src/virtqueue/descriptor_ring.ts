@@ -58,29 +58,29 @@ export class DescriptorRing {
     limit: number,
   ): boolean {
     const chain = this.#chain;
-    const end = source.byteLength >>> 4;
-    let at = start;
+    const end = source.byteLength;
+    let place = DESCRIPTOR_SIZE * start;
     let bits = first;
     let count = 1;
     chain.begin();
     // §2.8.19: an indirect descriptor is alone.
     while (
       (bits & INDIRECT) === 0 &&
-      chain.gather(source, DESCRIPTOR_SIZE * at, (bits & WRITE) !== 0)
+      chain.gather(source, place, (bits & WRITE) !== 0)
     ) {
       if ((bits & NEXT) === 0) return this.#ends(start, bits, count);
       if (count === limit) return this.#breakAtEnd(start, limit);
       count++;
-      at++;
-      if (at === end) at = 0;
-      bits = source.getInt32(DESCRIPTOR_SIZE * at + 12, true);
+      place += DESCRIPTOR_SIZE;
+      if (place === end) place = 0;
+      bits = source.getInt32(place + 12, true);
     }
     if (count === 1 && (bits & (INDIRECT | NEXT)) === INDIRECT) {
       const isSound = this.#indirect &&
-        this.#table.find(source, DESCRIPTOR_SIZE * at) && this.#gatherTable();
+        this.#table.find(source, place) && this.#gatherTable();
       return this.#ends(start, bits, 1) && isSound;
     }
-    return this.#skip(source, start, at, bits, count, limit);
+    return this.#skip(source, start, place, bits, count, limit);
   }
 
   /** The chain is malformed at descriptor `count`: looks for its end. */
@@ -92,17 +92,17 @@ export class DescriptorRing {
     before: number,
     limit: number,
   ): false {
-    const end = source.byteLength >>> 4;
-    let at = from;
+    const end = source.byteLength;
+    let place = from;
     let bits = first;
     for (let count = before; count <= limit; count++) {
       if ((bits & NEXT) === 0) {
         this.#ends(start, bits, count);
         return false;
       }
-      at++;
-      if (at === end) at = 0;
-      bits = source.getInt32(DESCRIPTOR_SIZE * at + 12, true);
+      place += DESCRIPTOR_SIZE;
+      if (place === end) place = 0;
+      bits = source.getInt32(place + 12, true);
     }
     return this.#breakAtEnd(start, limit);
   }
