@@ -11,7 +11,8 @@ import {
   VIRTIO_F_VERSION_1,
 } from "../device/features.ts";
 import { DriverMemory } from "../testing/driver_memory.ts";
-import { Frontend } from "../vhost_user/frontend.ts";
+import { Frontend, NackError } from "../vhost_user/frontend.ts";
+import { VHOST_USER } from "../vhost_user/protocol.ts";
 import { LoadError } from "./errors.ts";
 import type { Lane } from "./lane.ts";
 import type { LoadRing, LoadSegment } from "./load_ring.ts";
@@ -167,17 +168,27 @@ export class Wire implements Disposable {
     const { guestAddress, userAddress } = this.#memory!.regions[0]!;
     const user = (address: number) => address - guestAddress + userAddress;
     const { ring, kickFd, callFd } = lane;
-    await this.#deadline.over(
-      this.frontend.setVring(index, {
-        size: ring.size,
-        base: ring.base,
-        descriptor: user(ring.descriptorArea),
-        available: user(ring.driverArea),
-        used: user(ring.deviceArea),
-        kick: kickFd.fd,
-        call: callFd.fd,
-      }),
-    );
+    const started = this.frontend.setVring(index, {
+      size: ring.size,
+      base: ring.base,
+      descriptor: user(ring.descriptorArea),
+      available: user(ring.driverArea),
+      used: user(ring.deviceArea),
+      kick: kickFd.fd,
+      call: callFd.fd,
+    });
+    try {
+      await this.#deadline.over(started);
+    } catch (error) {
+      const isSize = error instanceof NackError &&
+        error.request === VHOST_USER.SET_VRING_NUM;
+      if (!isSize) throw error;
+      throw new LoadError(
+        `The back-end refuses rings of ${ring.size} entries: ask for fewer ` +
+          "requests in flight, or for smaller rings",
+        { cause: error },
+      );
+    }
   }
 
   /** Tells the device that the driver is ready, all its rings being started. */

@@ -70,6 +70,7 @@ Deno.test("what the back-end does not have is one line", async () => {
     ["--queues 3", "The back-end has 2 rings, but 3 are wanted: ask for fewer"],
     ["--size 2M", "The range has room for 0 requests of 2097152 bytes"],
     ["--depth 100 --ring-size 16", "Rings have 16 entries, but 100 requests"],
+    ["--ring-size 32768", "The back-end refuses rings of 32768 entries: ask"],
     ["--backend-pid 2147483647", "There is no process 2147483647: give"],
   ] as const;
   for (const [options, wanted] of cases) {
