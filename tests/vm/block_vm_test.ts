@@ -2,7 +2,7 @@
  * Real guests on disks we serve: what `deno task vm` shows, as tests,
  * less what one engine shows for both.
  *
- * fio runs 8 s in each variant, or `RINGSIDE_FIO_SECONDS`.
+ * fio runs 5 s in each variant, or `RINGSIDE_FIO_SECONDS`.
  * `RINGSIDE_VM_BACK_END=qemu-storage-daemon` runs them on the peer, to tell
  * what is wrong with the harness from what is wrong with ringside.
  *
@@ -19,7 +19,7 @@ const canRun = requirement("what real guests take (tests/vm/README.md)", () => {
   return true;
 });
 const kind = backEndKind(Deno.env.get("RINGSIDE_VM_BACK_END") ?? "ringside");
-const fioSeconds = Number(Deno.env.get("RINGSIDE_FIO_SECONDS") ?? 8);
+const fioSeconds = Number(Deno.env.get("RINGSIDE_FIO_SECONDS") ?? 5);
 
 let boot: Promise<BootFiles> | null = null;
 

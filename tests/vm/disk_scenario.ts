@@ -281,7 +281,7 @@ const makeTree = (path: string) => `
   mkfs.ext4 -q -F ${path}
   mount -t ext4 ${path} /mnt
   cd /mnt
-  for outer in 0 1 2 3 4 5 6 7; do
+  for outer in 0 1 2 3; do
     for inner in 0 1 2 3; do
       mkdir -p $outer/$inner
       for size in 0 1 511 4096 5000 70000; do
@@ -294,7 +294,7 @@ const makeTree = (path: string) => `
   dd if=/dev/urandom of=sparse bs=4k count=1 seek=1000 conv=fsync
   ln 0/large linked
   ln -s 0/0/5000 symbolic
-  rm -r 7/3
+  rm -r 3/3
   find . -type f | sort | xargs sha256sum >/tmp/manifest
   sync -f /mnt
   cd /

@@ -23,7 +23,7 @@ import type { DeviceEntry } from "./serving.ts";
 const MEBIBYTE = 1 << 20;
 const DISK_MEBIBYTES = 32;
 const FILE_MEBIBYTES = 4;
-const FIO_SECONDS = 5;
+const FIO_SECONDS = 3;
 /** VIRTIO_F_ACCESS_PLATFORM, which is a character of the file. */
 const ACCESS_PLATFORM = 33;
 const FEATURES = "cat /sys/bus/virtio/devices/virtio*/features";

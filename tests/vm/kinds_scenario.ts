@@ -7,6 +7,9 @@ import { assert, assertEquals } from "@std/assert";
 import { Guest } from "./guest.ts";
 import { hashFile, type Setup, Stage, type Step } from "./scenario.ts";
 
+/** Small, because the guest hashes them. */
+const SIZE = 32 << 20;
+
 async function showReadOnly(step: Step, guest: Guest, image: string) {
   await step("a read-only disk says so", async () => {
     assertEquals(await guest.output("blockdev --getro /dev/vda"), "1");
@@ -71,8 +74,8 @@ async function showRings(step: Step, guest: Guest, image: string) {
 /** Shows a read-only disk, one of large blocks, and rings of other sizes. */
 export async function kindsScenario(step: Step, setup: Setup): Promise<void> {
   await using stage = await Stage.set();
-  const image = await stage.image("disk");
-  const large = await stage.image("large");
+  const image = await stage.image("disk", SIZE);
+  const large = await stage.image("large", SIZE);
   const readOnly = await stage.serve(setup.kind, "read-only", {
     file: image,
     readOnly: true,

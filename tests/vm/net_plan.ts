@@ -41,7 +41,7 @@ const MODELS: readonly CardModel[] = [
 ];
 /** What is shown of each kind in any case. */
 const ESSENTIAL = ["fast", "pairs", "watched"];
-const SMALL_FILE_MEBIBYTES = 8;
+const SMALL_FILE_MEBIBYTES = 4;
 
 /** The address of card `index`. */
 export const macOf = (index: number) =>

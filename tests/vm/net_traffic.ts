@@ -17,10 +17,11 @@ export interface End {
   directory: string;
 }
 
-const PINGS = 5;
+/** What {@linkcode ping} sends. */
+export const PINGS = 3;
 /** iperf3 sends for so many seconds; unless given, so much. */
 const IPERF_S = Deno.env.get("RINGSIDE_IPERF_SECONDS");
-const IPERF_LOAD = IPERF_S === undefined ? "-n 16M" : `-t ${IPERF_S}`;
+const IPERF_LOAD = IPERF_S === undefined ? "-n 8M" : `-t ${IPERF_S}`;
 const MEBIBYTE = 1 << 20;
 
 let lastPort = 5000;

@@ -2,7 +2,7 @@
  * Real guests with network cards of ours, in network namespaces: what
  * `deno task vm` shows, as tests.
  *
- * The large file has 32 MiB, or `RINGSIDE_FILE_MIB`.
+ * The large file has 16 MiB, or `RINGSIDE_FILE_MIB`.
  *
  * @module
  */
@@ -24,7 +24,7 @@ const canRun = requirement(
   "the right to make network namespaces",
   canMakeNetns,
 ) && hasTools;
-const fileMebibytes = Number(Deno.env.get("RINGSIDE_FILE_MIB") ?? 32);
+const fileMebibytes = Number(Deno.env.get("RINGSIDE_FILE_MIB") ?? 16);
 
 for (const { name, run } of netScenarios({ thorough: false })) {
   Deno.test({ name: `[VM] ${name}`, ignore: !canRun }, async (test) => {

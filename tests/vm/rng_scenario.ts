@@ -155,7 +155,7 @@ function pairsOf({ kinds, thorough }: RngSetup): Pair[] {
     kind,
     free: `virtio_rng.${2 * index}`,
     limited: `virtio_rng.${2 * index + 1}`,
-    mebibytes: thorough ? 8 : index === 0 ? 2 : 1,
+    mebibytes: thorough ? 8 : 1,
   }));
 }
 
