@@ -149,7 +149,7 @@ export const REQUESTS: Record<keyof typeof VHOST_USER, Row> = {
     "VRING_KICK starts a ring",
     "VRING_KICK of no vring",
     "a disk with in-band notifications",
-    "a guest writes a disk and reads it back, in-band",
+    "a guest writes a disk and reads it back",
   ),
   GET_MAX_MEM_SLOTS: row(
     "",
