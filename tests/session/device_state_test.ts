@@ -4,8 +4,13 @@ import { SystemError } from "../../src/errors.ts";
 import { EPIPE } from "../../src/ffi/abi.ts";
 import { ByteStream } from "../../src/io/byte_stream.ts";
 import type { Fd } from "../../src/io/fd.ts";
+import { Reactor } from "../../src/io/reactor.ts";
 import { UnixSocket } from "../../src/io/unix_socket.ts";
-import { NackError } from "../../src/vhost_user/frontend.ts";
+import type { Channel, Message } from "../../src/vhost_user/channel.ts";
+import {
+  NackError,
+  RequestTimeoutError,
+} from "../../src/vhost_user/frontend.ts";
 import { deviceStateTransfer, u64 } from "../../src/vhost_user/message.ts";
 import {
   MAX_DEVICE_STATE_SIZE,
@@ -13,6 +18,7 @@ import {
   VHOST_USER,
   VHOST_USER_PROTOCOL_F,
 } from "../../src/vhost_user/protocol.ts";
+import { withBackend } from "../support/answering_backend.ts";
 import {
   type FakeBackend,
   openFds,
@@ -294,4 +300,61 @@ Deno.test("an error is told without REPLY_ACK, too", async () => {
     device.refuses = false;
     assertEquals(await migration.saveDeviceState(), device.state);
   }, device.prepare);
+});
+
+/** A back-end that has a socket of its own for the state that it has. */
+async function answerByOwnSocket(
+  { request, payload }: Message,
+  channel: Channel,
+  loaded: Uint8Array[],
+): Promise<void> {
+  if (request === VHOST_USER.CHECK_DEVICE_STATE) {
+    return await channel.send(request, 5, u64.encode({ value: 0n }));
+  }
+  assertEquals(request, VHOST_USER.SET_DEVICE_STATE_FD);
+  const { direction } = deviceStateTransfer.decode(payload);
+  const [ours, theirs] = UnixSocket.pair();
+  await channel.send(request, 5, u64.encode({ value: 0n }), [theirs.fd]);
+  theirs[Symbol.dispose]();
+  using stream = new ByteStream(ours.fd, Reactor.main);
+  if (direction === 0) await stream.writeAll(LARGE.slice());
+  else loaded.push(await stream.readAll(LARGE.length));
+}
+
+Deno.test("[C57] a back-end's own channel is used in place of ours", async () => {
+  const before = openFds();
+  const loaded: Uint8Array[] = [];
+  await withBackend(
+    (message, channel) => answerByOwnSocket(message, channel, loaded),
+    async (frontend) => {
+      assertEquals(await frontend.migration.saveDeviceState(), LARGE);
+      await frontend.migration.loadDeviceState(LARGE);
+    },
+  );
+  assertEquals(loaded, [LARGE]);
+  await Reactor.main[Symbol.asyncDispose]();
+  assertEquals(openFds(), before);
+});
+
+Deno.test("a back-end that never ends its state is an error in time", async () => {
+  const kept: Fd[] = [];
+  await withBackend(
+    ({ request, fds }, channel) => {
+      kept.push(...fds.splice(0));
+      return channel.send(request, 5, u64.encode({ value: 0x100n }));
+    },
+    async (frontend) => {
+      const { migration } = frontend;
+      frontend.timeoutMs = 50;
+      await assertRejects(
+        () => migration.saveDeviceState(),
+        RequestTimeoutError,
+      );
+      await assertRejects(
+        () => migration.loadDeviceState(LARGE),
+        RequestTimeoutError,
+      );
+    },
+  );
+  for (const fd of kept) fd.close();
 });
