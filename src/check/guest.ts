@@ -57,6 +57,8 @@ export class Guest implements Disposable, RingOwner, Workplace {
   /** Rings of the device, as it says. */
   queueCount = 1;
   readonly #options: GuestOptions;
+  /** A back-end that is reset retains its owner and the protocol features. */
+  #negotiated = false;
 
   /** Speaks over `frontend`, which it leaves open; `setUp` does the rest. */
   constructor(run: CheckSession, frontend: Frontend, options: GuestOptions) {
@@ -75,7 +77,9 @@ export class Guest implements Disposable, RingOwner, Workplace {
     const { run } = this;
     const options = this.#options;
     run.step = "negotiating";
-    await this.#negotiate(options);
+    if (this.#negotiated) await this.frontend.setFeatures(this.features);
+    else await this.#negotiate(options);
+    this.#negotiated = true;
     for (const ring of this.rings.splice(0)) ring[Symbol.dispose]();
     this.workload = workloadOf(this);
     const count = options.ringCount ?? this.workload.ringCount;

@@ -14,6 +14,7 @@ import type {
   UsedChain,
 } from "../testing/ring_driver.ts";
 import { asSplit, type SplitDriver } from "../testing/split_driver.ts";
+import { VHOST_USER_PROTOCOL_F } from "../vhost_user/protocol.ts";
 import { CheckFailure, expect } from "./verdict.ts";
 import type { CheckSession } from "./check_session.ts";
 import type { WorkRequest } from "./work_request.ts";
@@ -141,11 +142,15 @@ export class GuestRing implements Disposable {
     if (options.enable ?? true) await this.enable(true);
   }
 
-  /** SET_VRING_ENABLE. */
+  /** SET_VRING_ENABLE, which has taken effect when this resolves. */
   async enable(enabled: boolean): Promise<void> {
     const { frontend, run } = this.#guest;
     run.step = `SET_VRING_ENABLE of ring ${this.index}`;
     await frontend.setVringEnable(this.index, enabled);
+    // As QEMU does where nothing is acknowledged: else a back-end that loses
+    // the kicks of disabled rings fails any check, now and then.
+    const { REPLY_ACK } = VHOST_USER_PROTOCOL_F;
+    if (!frontend.hasProtocolFeature(REPLY_ACK)) await frontend.getFeatures();
   }
 
   /** GET_VRING_BASE: stops the ring; its base. */

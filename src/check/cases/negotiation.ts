@@ -206,7 +206,14 @@ export const NEGOTIATION_CHECKS: readonly Check[] = [
     level: "MUST",
     run: async (run) => {
       const guest = await run.guest({ start: false });
-      await guest.frontend.negotiate({ features: run.target.accepted });
+      const { features, frontend } = guest;
+      // All but SET_OWNER, which begins a session.
+      await frontend.getFeatures();
+      if ((features & VHOST_USER_F_PROTOCOL_FEATURES) !== 0n) {
+        await frontend.getProtocolFeatures();
+        await frontend.setProtocolFeatures(frontend.protocolFeatures);
+      }
+      await frontend.setFeatures(features);
       for (const ring of guest.rings) await ring.start();
       await guest.works();
     },
