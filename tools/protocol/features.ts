@@ -39,7 +39,7 @@ export const PROTOCOL_FEATURES: Record<
     "yes feature no",
     NOT_OFFERED,
   ),
-  CONFIG: row("", "yes device block", "[C53]"),
+  CONFIG: row("", "device device block", "[C53]"),
   BACKEND_SEND_FD: row(
     "nothing is sent that has a descriptor",
     "yes device yes",
@@ -129,7 +129,7 @@ export const RING_ROWS: readonly FeatureRow[] = [
     "ACCESS_PLATFORM",
     row(
       "`--iommu`",
-      "no no yes",
+      "no no no",
       "a disk behind an IOMMU is written and read",
     ),
   ],

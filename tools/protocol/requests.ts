@@ -30,7 +30,7 @@ export const REQUESTS: Record<keyof typeof VHOST_USER, Row> = {
   SET_OWNER: row("", "yes yes yes", "SET_OWNER twice is tolerated"),
   RESET_OWNER: row(
     "",
-    "resets yes resets",
+    "yes yes resets",
     "RESET_OWNER disables the rings and keeps the rest",
   ),
   SET_MEM_TABLE: row(
@@ -110,7 +110,7 @@ export const REQUESTS: Record<keyof typeof VHOST_USER, Row> = {
   SET_BACKEND_REQ_FD: row("", "yes yes yes", "[H20]"),
   IOTLB_MSG: row(
     "`--iommu`",
-    "no no yes",
+    "no no no",
     "a disk behind an IOMMU is written and read",
     "IOTLB messages that make no sense are refused",
     "IOTLB_MSG is refused where the IOMMU was not negotiated",
@@ -198,7 +198,7 @@ export const SENT: readonly (keyof typeof VHOST_USER_BACKEND)[] = [
 export const BACKEND_REQUESTS: Record<keyof typeof VHOST_USER_BACKEND, Row> = {
   IOTLB_MSG: row(
     "`--iommu`",
-    "no no yes",
+    "no no no",
     "after an invalidation what was mapped is asked for again",
     "a front-end that never reads what is asked",
   ),
@@ -211,7 +211,7 @@ export const BACKEND_REQUESTS: Record<keyof typeof VHOST_USER_BACKEND, Row> = {
   ),
   VRING_HOST_NOTIFIER_MSG: row(
     "[no page of hardware to kick](decisions/0017-no-host-notifier.md)",
-    "yes no yes",
+    "yes no no",
     HEARD,
   ),
   VRING_CALL: row(
