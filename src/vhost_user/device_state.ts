@@ -48,14 +48,15 @@ export class DeviceState implements Disposable {
    * `running`: whether rings are started. Takes `fd` over.
    */
   async begin(wanted: Wanted, fd: Fd, running: boolean): Promise<void> {
-    this[Symbol.dispose]();
     try {
       checkWanted(wanted);
       checkStopped(running);
       const stream = openStream(fd, this.#reactor);
-      this.#transfer = wanted.direction === DEVICE_STATE_DIRECTION.LOAD
+      const transfer = wanted.direction === DEVICE_STATE_DIRECTION.LOAD
         ? new Load(stream, this.#backend)
         : new Save(stream, await this.#stateToSave());
+      this[Symbol.dispose]();
+      this.#transfer = transfer;
     } catch (error) {
       fd.close();
       throw error;

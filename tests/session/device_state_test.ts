@@ -175,6 +175,24 @@ stateTest(
 );
 
 stateTest(
+  "a transfer that is refused leaves the one before",
+  async (stage, device) => {
+    const { reading, writing } = pipe(stage);
+    await load(stage, reading);
+    using memfd = stage.memfd();
+    const { migration } = stage.frontend;
+    await stage.refused(migration.setDeviceStateFd("load", memfd));
+    device.refuses = true;
+    await stage.refused(migration.saveDeviceState());
+    device.refuses = false;
+    await new ByteStream(writing, stage.reactor).writeAll(Uint8Array.of(7));
+    writing.close();
+    await migration.checkDeviceState();
+    assertEquals(device.loaded, [Uint8Array.of(7)]);
+  },
+);
+
+stateTest(
   "[H19] a session that ends within a transfer leaves nothing",
   async (stage) => {
     const { writing } = pipe(stage);
