@@ -221,6 +221,8 @@ async function callReplaced(run: CheckRun): Promise<void> {
     const before = run.own(ring.callFd);
     ring.callFd = EventFd.open();
     await frontend.setVringCall(ring.index, ring.callFd.fd);
+    // Where nothing is acknowledged, the ring may be ahead of the message.
+    await guest.barrier();
     ring.called();
     before.clear();
     ring.driver.armInterrupt();
