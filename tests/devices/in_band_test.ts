@@ -141,6 +141,25 @@ for (const dataPlane of ["inline", "worker"] as const) {
     });
   }
 
+  Deno.test(`in-band notifications go on with the next back-end (${dataPlane})`, async () => {
+    const open = () =>
+      devices.rng.open(completeOptions(devices.rng.options, {}));
+    let guest: Connection | null = null;
+    await served(await open(), dataPlane, async (frontend) => {
+      guest = await Connection.open(frontend, optionsFor(0n));
+      const port = guest.rings[0]!;
+      const rng = new RngDriver(guest.memory, port.ring, port);
+      assertEquals((await rng.bytes(64)).length, 64);
+    });
+    await served(await open(), dataPlane, async (frontend) => {
+      using again = guest!;
+      await again.reconnect({ frontend });
+      const port = again.rings[0]!;
+      const rng = new RngDriver(again.memory, port.ring, port);
+      assertEquals((await rng.bytes(64)).length, 64);
+    });
+  });
+
   Deno.test(`[H30] a storm of VRING_KICK without requests hurts nobody (${dataPlane})`, async () => {
     const device = await devices.rng.open(
       completeOptions(devices.rng.options, {}),
