@@ -9,6 +9,8 @@ import type { Step } from "./scenario.ts";
 
 /** VIRTIO_F_RING_PACKED, which is a character of the file. */
 const RING_PACKED = 34;
+/** VIRTIO_F_RING_RESET: QEMU would keep a reset of a ring to itself. */
+const RING_RESET = 40;
 
 /** Rings as the names of tests have them. */
 export function describeRings(packed: boolean): string {
@@ -29,6 +31,7 @@ export async function showRings(
   await step(`rings of ${name} are ${describeRings(packed)}`, async () => {
     const bits = await guest.output(`cat ${path}/features`);
     assertEquals(bits[RING_PACKED] === "1", packed, bits);
+    assertEquals(bits[RING_RESET], "0", bits);
     return bits;
   });
 }
