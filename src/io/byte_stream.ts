@@ -110,7 +110,7 @@ export class ByteStream implements Disposable {
 /** Bytes that came piece by piece, up to a limit. */
 export class ByteChunks {
   readonly #sizeMax: number;
-  readonly #chunks: Uint8Array[] = [];
+  #bytes = new Uint8Array(0);
   #size = 0;
 
   /** Takes `sizeMax` bytes in all. */
@@ -118,25 +118,31 @@ export class ByteChunks {
     this.#sizeMax = sizeMax;
   }
 
-  /** Adds `chunk`. Throws a RangeError where that is too much. */
+  /**
+   * Adds a copy of `chunk`: kept itself, a byte at a time would hold on to the
+   * room for very many. Throws a RangeError where that is too much.
+   */
   add(chunk: Uint8Array): void {
-    this.#size += chunk.length;
-    if (this.#size > this.#sizeMax) {
+    const size = this.#size + chunk.length;
+    if (size > this.#sizeMax) {
       throw new RangeError(
         `There are more than ${this.#sizeMax} bytes: that many are wanted at most`,
       );
     }
-    this.#chunks.push(chunk);
+    if (size > this.#bytes.length) this.#grow(size);
+    this.#bytes.set(chunk, this.#size);
+    this.#size = size;
   }
 
   /** All of them in one piece. */
   join(): Uint8Array<ArrayBuffer> {
-    const bytes = new Uint8Array(this.#size);
-    let offset = 0;
-    for (const chunk of this.#chunks) {
-      bytes.set(chunk, offset);
-      offset += chunk.length;
-    }
-    return bytes;
+    return this.#bytes.slice(0, this.#size);
+  }
+
+  /** Makes room for `size` bytes and as many again. */
+  #grow(size: number): void {
+    const bytes = new Uint8Array(Math.min(2 * size, this.#sizeMax));
+    bytes.set(this.#bytes.subarray(0, this.#size));
+    this.#bytes = bytes;
   }
 }
