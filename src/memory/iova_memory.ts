@@ -70,7 +70,7 @@ export class IovaMemory extends GuestMemory {
   /** How many of them, the first ones, were sent. */
   sentCount = 0;
   /** The parts of the ring that are not in one piece. */
-  readonly joined: JoinedAreas = new JoinedAreas();
+  readonly #joined = new JoinedAreas();
   /** A page that the front-end refused, or NONE; asked for once more it fails. */
   #refused = NONE;
 
@@ -168,6 +168,19 @@ export class IovaMemory extends GuestMemory {
       at += run;
     }
     return true;
+  }
+
+  /**
+   * The `size` bytes at `address`, all of which are mapped: their pages side by
+   * side, until `release`. Or why that can't be.
+   */
+  join(address: number, size: number): Uint8Array<ArrayBuffer> | string {
+    return this.#joined.join(this, address, size);
+  }
+
+  /** The ring goes on in other memory, or not at all: unmaps what was joined. */
+  release(): void {
+    this.#joined[Symbol.dispose]();
   }
 
   /** The front-end mapped a range: questions about it are answered. */

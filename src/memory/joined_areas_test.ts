@@ -44,7 +44,7 @@ Deno.test("pages from all over the memory are one area, and stay the guest's", (
   using _ = mapping;
   const order = [6, 1, 2, 0, 7, 3];
   mapPages(iotlb, order);
-  const area = memory.joined.join(memory, IOVA + 16, 6 * PAGE - 16);
+  const area = memory.join(IOVA + 16, 6 * PAGE - 16);
   assert(typeof area !== "string", area as string);
   assertEquals(area.length, 6 * PAGE - 16);
   const bytes = new Uint8Array(mapping.buffer);
@@ -56,7 +56,7 @@ Deno.test("pages from all over the memory are one area, and stay the guest's", (
     area[at + 32] = 50 + i;
     assertEquals(bytes[page * PAGE + 32], 50 + i, `page ${i}`);
   }
-  memory.joined[Symbol.dispose]();
+  memory.release();
   assertEquals(area.length, 0, "who is late finds nothing");
 });
 
@@ -64,8 +64,8 @@ Deno.test("nothing is left of an area that is given up", () => {
   const { iotlb, memory, mapping } = scene();
   mapPages(iotlb, [3, 2, 1, 0]);
   for (let i = 0; i < 100; i++) {
-    assert(memory.joined.join(memory, IOVA, 4 * PAGE) instanceof Uint8Array);
-    memory.joined[Symbol.dispose]();
+    assert(memory.join(IOVA, 4 * PAGE) instanceof Uint8Array);
+    memory.release();
   }
   mapping[Symbol.dispose]();
   assertEquals(joinsLeft(), 0);
@@ -76,15 +76,15 @@ Deno.test("pages that are not whole, or not there, are not joined", () => {
   using _ = mapping;
   mapPages(iotlb, [3, 1]);
   const reason = "in pages that are whole";
-  const gone = memory.joined.join(memory, IOVA, 3 * PAGE);
+  const gone = memory.join(IOVA, 3 * PAGE);
   assertStringIncludes(gone as string, reason);
   // Half a page of the driver's is in the middle of one of the guest's.
   iotlb.update(IOVA + PAGE, PAGE, USER + 5 * PAGE + 512, IOTLB_READ);
-  const odd = memory.joined.join(memory, IOVA, 2 * PAGE);
+  const odd = memory.join(IOVA, 2 * PAGE);
   assertStringIncludes(odd as string, reason);
   iotlb.invalidate(IOVA + PAGE, PAGE);
   iotlb.update(IOVA + PAGE, 512, USER + 5 * PAGE, IOTLB_READ);
-  const short = memory.joined.join(memory, IOVA, PAGE + 512);
+  const short = memory.join(IOVA, PAGE + 512);
   assertStringIncludes(short as string, reason);
   assertEquals(joinsLeft(), 1);
 });
@@ -103,6 +103,6 @@ Deno.test("memory that is not shared can't be joined, and says so", () => {
   const iotlb = new Iotlb(base);
   const memory = new IovaMemory(base, iotlb);
   mapPages(iotlb, [2, 0]);
-  const failure = memory.joined.join(memory, IOVA, 2 * PAGE);
+  const failure = memory.join(IOVA, 2 * PAGE);
   assertStringIncludes(failure as string, "EINVAL");
 });

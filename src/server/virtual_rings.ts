@@ -136,14 +136,14 @@ export class VirtualRings implements Disposable {
     const config = { ...ring.start.config, nextAvail };
     ring.start = { ...ring.start, ...change, config };
     ring.waiting = true;
-    ring.memory.joined[Symbol.dispose]();
+    ring.memory.release();
   }
 
   /** Ring `index` has its areas and can't be opened in them: why. */
   fail(index: number, error: Error): void {
     const ring = this.#ring(index)!;
     ring.waiting = true;
-    ring.memory.joined[Symbol.dispose]();
+    ring.memory.release();
     report(ring.start, error.message);
   }
 
@@ -154,7 +154,7 @@ export class VirtualRings implements Disposable {
     );
     if (at < 0) return null;
     const { start, memory } = this.#rings.splice(at, 1)[0]!;
-    memory.joined[Symbol.dispose]();
+    memory.release();
     return start;
   }
 
@@ -218,14 +218,14 @@ export class VirtualRings implements Disposable {
 
   /** No ring uses the memory any more that was there before `setMemory`. */
   forget(): void {
-    for (const { joined } of this.#replaced) joined[Symbol.dispose]();
+    for (const memory of this.#replaced) memory.release();
     this.#replaced = [];
   }
 
   /** No ring runs any more. */
   [Symbol.dispose](): void {
     this.forget();
-    for (const { memory } of this.#rings) memory.joined[Symbol.dispose]();
+    for (const { memory } of this.#rings) memory.release();
   }
 
   /** Tells the front-end what was asked for and not told yet. */

@@ -23,7 +23,7 @@ export function findArea(
     const { virtual } = memory;
     const joined = virtual === null || virtual.missed
       ? `wanted ${size} bytes in one region of guest memory`
-      : virtual.joined.join(virtual, address, size);
+      : virtual.join(address, size);
     return typeof joined === "string" ? `${place}, ${joined}` : joined;
   }
   const region = memory.regions[memory.foundRegion]!;

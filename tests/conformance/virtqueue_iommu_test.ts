@@ -79,7 +79,7 @@ class Scene implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.guest.joined[Symbol.dispose]();
+    this.guest.release();
     this.memory[Symbol.dispose]();
   }
 }
@@ -142,7 +142,7 @@ for (const packed of [false, true]) {
       driver.publish();
       assertEquals(queue.setMemory(guest), false);
       assertMatch(queue.broken, /is at 0x\w+, wanted 16384 bytes/);
-      scene.guest.joined[Symbol.dispose]();
+      scene.guest.release();
       const before = scene.snapshot();
       assertEquals([queue.pop(), queue.hasAvailable()], [false, false]);
       queue.disableKicks();
