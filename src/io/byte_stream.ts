@@ -29,7 +29,9 @@ export class ByteStream implements Disposable {
   constructor(fd: Fd, reactor: Reactor) {
     const { kind } = fileStatus(fd.number);
     if (kind !== "FIFO" && kind !== "socket") {
-      throw new UsageError(`It is a ${kind}: a pipe or a socket is wanted`);
+      throw new UsageError(
+        `It is of the kind "${kind}", a pipe or a socket is wanted`,
+      );
     }
     setNonBlocking(fd.number);
     this.#fd = fd;

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { SystemError } from "../errors.ts";
+import { ProtocolError, SystemError } from "../errors.ts";
 import { EPIPE } from "../ffi/abi.ts";
 import { ByteStream } from "../io/byte_stream.ts";
 import type { Fd } from "../io/fd.ts";
@@ -197,7 +197,17 @@ export class MigrationRequests {
   ): Promise<ByteStream> {
     using fd = theirs;
     const better = await this.setDeviceStateFd(direction, fd);
-    if (better !== null) ours.close();
-    return new ByteStream(better ?? ours, this.#reactor);
+    if (better === null) return new ByteStream(ours, this.#reactor);
+    ours.close();
+    try {
+      return new ByteStream(better, this.#reactor);
+    } catch (cause) {
+      better.close();
+      throw new ProtocolError(
+        "The back-end has no channel for the state of its device: " +
+          (cause as Error).message,
+        { cause },
+      );
+    }
   }
 }

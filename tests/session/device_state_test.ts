@@ -1,9 +1,10 @@
 /** The state of a device, on its way out of a back-end and into one. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { SystemError } from "../../src/errors.ts";
+import { ProtocolError, SystemError } from "../../src/errors.ts";
 import { EPIPE } from "../../src/ffi/abi.ts";
 import { ByteStream } from "../../src/io/byte_stream.ts";
 import type { Fd } from "../../src/io/fd.ts";
+import { createMemfd } from "../../src/io/memfd.ts";
 import { Reactor } from "../../src/io/reactor.ts";
 import { UnixSocket } from "../../src/io/unix_socket.ts";
 import type { Channel, Message } from "../../src/vhost_user/channel.ts";
@@ -351,6 +352,31 @@ Deno.test("[C57] a back-end's own channel is used in place of ours", async () =>
   );
   assertEquals(loaded, [LARGE]);
   await Reactor.main[Symbol.asyncDispose]();
+  assertEquals(openFds(), before);
+});
+
+Deno.test("a channel of a back-end that can be none is an error of it", async () => {
+  const before = openFds();
+  await withBackend(
+    async ({ request }, channel) => {
+      using file = createMemfd("no-channel", 16);
+      const answer = u64.encode({ value: 0n });
+      await channel.send(request, 5, answer, [file]);
+    },
+    async ({ migration }) => {
+      const wanted = "a pipe or a socket is wanted";
+      await assertRejects(
+        () => migration.saveDeviceState(),
+        ProtocolError,
+        wanted,
+      );
+      await assertRejects(
+        () => migration.loadDeviceState(LARGE),
+        ProtocolError,
+        wanted,
+      );
+    },
+  );
   assertEquals(openFds(), before);
 });
 
