@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { TIMER_MAX_MS } from "../io/timer.ts";
 import { BufferPool } from "./buffer_pool.ts";
 import type { DriverMemory } from "./driver_memory.ts";
 import {
@@ -363,7 +364,7 @@ export class RequestRing {
     if (timeoutMs === Infinity && signal === undefined) return await called;
     const end = Promise.withResolvers<"late">();
     const timer = timeoutMs < Infinity
-      ? setTimeout(() => end.resolve("late"), timeoutMs)
+      ? setTimeout(() => end.resolve("late"), Math.min(timeoutMs, TIMER_MAX_MS))
       : undefined;
     const abort = () => end.reject(signal!.reason);
     signal?.addEventListener("abort", abort);

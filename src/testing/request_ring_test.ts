@@ -254,6 +254,17 @@ each("what nobody asked for is kept apart", async (kind) => {
   assertEquals(requests.strays, [{ head, written: 0 }]);
 });
 
+Deno.test("a limit that is longer than any timer is none that is over at once", async () => {
+  using memory = DriverMemory.plain(1 << 16);
+  const called = Promise.withResolvers<void>();
+  const requests = new RequestRing(memory, new SplitDriver(memory, 4), {
+    kick() {},
+    called: () => called.promise,
+  });
+  setTimeout(called.resolve, 20);
+  assertEquals(await requests.wait({ timeoutMs: 2 ** 31 }), true);
+});
+
 Deno.test("a device that gives back for ever what it never had is given up", async () => {
   class Endless extends SplitDriver {
     override nextUsed(): UsedChain {

@@ -8,6 +8,7 @@ import { ProtocolError, SystemError } from "../errors.ts";
 import { ECONNRESET, EPIPE } from "../ffi/abi.ts";
 import type { Fd } from "../io/fd.ts";
 import { CancelledError, type Reactor } from "../io/reactor.ts";
+import { TIMER_MAX_MS } from "../io/timer.ts";
 import type { UnixSocket } from "../io/unix_socket.ts";
 import { Channel, closeFds, type Message } from "./channel.ts";
 import {
@@ -206,7 +207,7 @@ export class FrontendLink implements Disposable {
       timer = setTimeout(() => {
         this.#failure = new RequestTimeoutError(request, timeoutMs);
         this.#channel.interrupt();
-      }, timeoutMs);
+      }, Math.min(timeoutMs, TIMER_MAX_MS));
     }
     try {
       return await work();

@@ -9,6 +9,7 @@ import { EPIPE } from "../ffi/abi.ts";
 import { ByteStream } from "../io/byte_stream.ts";
 import type { Fd } from "../io/fd.ts";
 import { CancelledError, type Reactor } from "../io/reactor.ts";
+import { TIMER_MAX_MS } from "../io/timer.ts";
 import { closeFds } from "./channel.ts";
 import { NackError, RequestTimeoutError } from "./frontend_errors.ts";
 import type { BorrowedFd, FrontendLink } from "./frontend_link.ts";
@@ -178,7 +179,10 @@ export class MigrationRequests {
     using stream = await this.#openChannel(direction, own, theirs);
     const { timeoutMs } = this.#link;
     if (timeoutMs === Infinity) return await work(stream);
-    const timer = setTimeout(() => stream[Symbol.dispose](), timeoutMs);
+    const timer = setTimeout(
+      () => stream[Symbol.dispose](),
+      Math.min(timeoutMs, TIMER_MAX_MS),
+    );
     try {
       return await work(stream);
     } catch (error) {

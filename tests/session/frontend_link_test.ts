@@ -29,8 +29,9 @@ Deno.test("a back-end that is wedged is an error, for all that follows too", asy
       request === GET_FEATURES ? channel.send(request, 5, NUMBER) : undefined,
     async (frontend) => {
       assertEquals(frontend.timeoutMs, Infinity);
-      frontend.timeoutMs = 20;
+      frontend.timeoutMs = PATIENCE_MS;
       assertEquals(await frontend.getFeatures(), 7n);
+      frontend.timeoutMs = 20;
       const wedged = frontend.getStatus();
       const queued = frontend.getFeatures();
       const results = await withDeadline(
@@ -45,6 +46,19 @@ Deno.test("a back-end that is wedged is an error, for all that follows too", asy
       }
       // An answer that comes late is nobody's.
       await assertRejects(() => frontend.getFeatures(), RequestTimeoutError);
+    },
+  );
+});
+
+Deno.test("a limit that is longer than any timer is none that is over at once", async () => {
+  await withBackend(
+    async ({ request }, channel) => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      await channel.send(request, 5, NUMBER);
+    },
+    async (frontend) => {
+      frontend.timeoutMs = 2 ** 31;
+      assertEquals(await frontend.getFeatures(), 7n);
     },
   );
 });
