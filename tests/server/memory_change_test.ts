@@ -9,7 +9,11 @@ import { block } from "../../devices/block/mod.ts";
 import { completeOptions } from "../../src/device/mod.ts";
 import { setLogLevel } from "../../src/log.ts";
 import { Server } from "../../src/server/server.ts";
-import { BlockDriver } from "../../src/testing/block_driver.ts";
+import {
+  BLOCK_REQUEST,
+  BlockDriver,
+  blockHeader,
+} from "../../src/testing/block_driver.ts";
 import { ConnectionRing } from "../../src/testing/connection.ts";
 import {
   DriverMemory,
@@ -89,15 +93,18 @@ class Rig implements AsyncDisposable {
     const driver = this.drivers[index % RINGS]!;
     const bytes = pattern(2 * SECTOR, index);
     const sector = SLOTS_SECTOR + 2 * index;
-    const header = new Uint8Array(16);
-    new DataView(header.buffer).setUint32(8, sector, true);
-    header[0] = 1; // OUT
-    const out = await driver.request([{ bytes: header }, { bytes, address }, {
-      room: 1,
-    }]);
-    header[0] = 0; // IN
+    const header = (type: number) => ({ bytes: blockHeader(type, sector) });
     const room = { room: bytes.length, address: address + SLOT_SIZE / 2 };
-    const back = await driver.request([{ bytes: header }, room, { room: 1 }]);
+    const out = await driver.request([
+      header(BLOCK_REQUEST.OUT),
+      { bytes, address },
+      { room: 1 },
+    ]);
+    const back = await driver.request([
+      header(BLOCK_REQUEST.IN),
+      room,
+      { room: 1 },
+    ]);
     assertEquals([out.status, back.status], [0, 0], `slot ${index}`);
     assertEquals(back.rooms[0], bytes, `slot ${index}`);
   }

@@ -5,6 +5,7 @@
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { setLogLevel } from "../../src/log.ts";
+import { BLOCK_REQUEST, blockHeader } from "../../src/testing/block_driver.ts";
 import { NackError } from "../../src/vhost_user/frontend.ts";
 import {
   IOVA,
@@ -65,7 +66,7 @@ function pagesOf(disk: VirtualDisk, pages: number, region = 0): number {
 
 /** A read of `size` bytes of the disk into memory at `address`, as a request. */
 function readInto(disk: VirtualDisk, index: number, address: number) {
-  const header = new Uint8Array(16); // IN, sector 0
+  const header = blockHeader(BLOCK_REQUEST.IN, 0);
   const parts = [{ bytes: header }, { room: SECTOR, address }, { room: 1 }];
   const done = disk.rings[index]!.driver.request(parts);
   return withDeadline(done, DEADLINE_MS);
@@ -79,8 +80,7 @@ Deno.test("a chain over pages of several regions is cut where they are, also in 
   const address = end - 2 * PAGE - 100;
   const bytes = pattern(4 * PAGE + 200);
   disk.memory.write(address, bytes);
-  const header = new Uint8Array(16);
-  header[0] = 1; // OUT
+  const header = blockHeader(BLOCK_REQUEST.OUT, 0);
   const whole = Math.floor(bytes.length / SECTOR) * SECTOR;
   const parts = [
     { bytes: header },

@@ -7,7 +7,12 @@ import { assertEquals } from "@std/assert";
 import { block } from "../../../devices/block/mod.ts";
 import type { BlockSeed } from "../../../devices/block/queue.ts";
 import { IoUring } from "../../../src/io/io_uring.ts";
-import { FakeDriver, Prng, RING_KINDS } from "../../../src/testing/mod.ts";
+import {
+  blockHeader,
+  FakeDriver,
+  Prng,
+  RING_KINDS,
+} from "../../../src/testing/mod.ts";
 import type { Step } from "../batch.ts";
 import type { Tally, Target, World } from "../target.ts";
 import { Arena, REGIONS, RING_REGION } from "./arena.ts";
@@ -90,7 +95,7 @@ class Disk implements World {
     for (let sector = 0; sector < SECTORS; sector += 32) {
       const size = 32 * SECTOR;
       const prng = new Prng(sector);
-      const header = headerOf(TYPE.IN, BigInt(sector));
+      const header = blockHeader(TYPE.IN, BigInt(sector));
       const outcome = this.#model.run(header, size + 1);
       const segments = [
         ...this.#arena.readable(header, prng, 1),
@@ -145,41 +150,33 @@ function contentOf(
 ): [readable: Uint8Array, writable: number] {
   switch (kind) {
     case "read":
-      return [headerOf(TYPE.IN, anySector(prng)), sizeOf(prng) + 1];
+      return [blockHeader(TYPE.IN, anySector(prng)), sizeOf(prng) + 1];
     case "write": {
       const data = prng.fill(new Uint8Array(sizeOf(prng)));
       const room = prng.oneIn(9) ? prng.below(40) : 1;
-      return [join(headerOf(TYPE.OUT, anySector(prng)), data), room];
+      return [join(blockHeader(TYPE.OUT, anySector(prng)), data), room];
     }
     case "zero": {
       const type = prng.pick([TYPE.DISCARD, TYPE.WRITE_ZEROES]);
-      return [join(headerOf(type, 0n), rangesOf(prng)), 1];
+      return [join(blockHeader(type, 0n), rangesOf(prng)), 1];
     }
     case "id":
-      return [headerOf(TYPE.GET_ID, anySector(prng)), 1 + prng.below(32)];
+      return [blockHeader(TYPE.GET_ID, anySector(prng)), 1 + prng.below(32)];
     case "flush":
-      return [headerOf(TYPE.FLUSH, anySector(prng)), 1];
+      return [blockHeader(TYPE.FLUSH, anySector(prng)), 1];
     case "odd": {
       // Any type, with anything: short headers, no status, data both ways.
       const type = prng.oneIn(3) ? prng.next() : prng.below(16);
       const data = prng.fill(new Uint8Array(sizeOf(prng)));
-      const all = join(headerOf(type, anySector(prng)), data);
+      const all = join(blockHeader(type, anySector(prng)), data);
       const size = prng.oneIn(3) ? prng.below(18) : all.length;
       return [all.subarray(0, size), prng.oneIn(3) ? 0 : sizeOf(prng)];
     }
     default: {
       const data = prng.fill(new Uint8Array(SECTOR));
-      return [join(headerOf(TYPE.OUT, anySector(prng)), data), 1];
+      return [join(blockHeader(TYPE.OUT, anySector(prng)), data), 1];
     }
   }
-}
-
-function headerOf(type: number, sector: bigint): Uint8Array {
-  const bytes = new Uint8Array(16);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, type, true);
-  view.setBigUint64(8, sector, true);
-  return bytes;
 }
 
 /** On the disk, mostly. */
