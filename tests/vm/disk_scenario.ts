@@ -5,6 +5,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import type { BackEnd } from "./back_end.ts";
+import { showFiles, showFilesOnHost } from "./disk_files.ts";
 import { Guest } from "./guest.ts";
 import { describeRings, showRings } from "./ring_kind.ts";
 import {
@@ -275,91 +276,6 @@ async function showFio(step: Step, { guest, image, plan, path }: Scene) {
   });
 }
 
-/** Makes a tree of files of many sizes below the mounted root `/mnt`. */
-const makeTree = (path: string) => `
-  set -e
-  mkfs.ext4 -q -F ${path}
-  mount -t ext4 ${path} /mnt
-  cd /mnt
-  for outer in 0 1 2 3; do
-    for inner in 0 1 2 3; do
-      mkdir -p $outer/$inner
-      for size in 0 1 511 4096 5000 70000; do
-        head -c $size /dev/urandom >$outer/$inner/$size
-      done
-    done
-    dd if=/dev/urandom of=$outer/large bs=1M count=3 conv=fsync
-  done
-  # Holes, links and what was deleted belong to a tree as well.
-  dd if=/dev/urandom of=sparse bs=4k count=1 seek=1000 conv=fsync
-  ln 0/large linked
-  ln -s 0/0/5000 symbolic
-  rm -r 3/3
-  find . -type f | sort | xargs sha256sum >/tmp/manifest
-  sync -f /mnt
-  cd /
-  umount /mnt
-`;
-
-async function showFileSystem(step: Step, { guest, path }: Scene) {
-  await step("mkfs.ext4, a tree of files, fsync, unmount", async () => {
-    await guest.output(makeTree(path), { timeoutMs: 120_000 });
-    return `${await guest.output("wc -l </tmp/manifest")} files`;
-  });
-  await step("remounted, every file is the same", async () => {
-    const files = await guest.output(
-      `
-      set -e
-      blockdev --flushbufs ${path}
-      echo 3 >/proc/sys/vm/drop_caches
-      mount -t ext4 ${path} /mnt
-      cd /mnt
-      sha256sum -c /tmp/manifest | grep -vc ': OK$' >/tmp/bad || true
-      [ "$(cat /tmp/bad)" = 0 ]
-      find . -type f | wc -l
-      cd /
-      umount /mnt
-    `,
-      { timeoutMs: 120_000 },
-    );
-    assertEquals(files, await guest.output("wc -l </tmp/manifest"));
-    return `${files} files`;
-  });
-}
-
-/** After the guest: the file system as the host's tools see it. */
-async function showHost(step: Step, { image, stage, disk, manifest }: Scene) {
-  const tool = async (program: string, ...args: string[]) => {
-    const { code, stdout, stderr } = await new Deno.Command(program, {
-      args,
-      stdout: "piped",
-      stderr: "piped",
-    }).output();
-    const decoder = new TextDecoder();
-    const text = decoder.decode(stdout).trim();
-    const failure = `${program} ${args.join(" ")}: ${text}` +
-      decoder.decode(stderr);
-    assertEquals(code, 0, failure);
-    return text;
-  };
-  await step("e2fsck on the host finds it clean", async () => {
-    const text = await tool("e2fsck", "-f", "-n", image);
-    return text.split("\n").at(-1)!;
-  });
-  await step("the host reads the same files from the image", async () => {
-    const tree = `${stage.directory}/tree-${disk}`;
-    await Deno.mkdir(tree);
-    await tool("debugfs", "-R", `rdump / ${tree}`, image);
-    const lines = manifest.split("\n");
-    for (const line of lines) {
-      const [hash, path] = line.split("  ");
-      const { size } = await Deno.stat(`${tree}/${path}`);
-      assertEquals(await hashFile(`${tree}/${path}`, 0, size), hash, path);
-    }
-    return `${lines.length} files`;
-  });
-}
-
 /** Shows what the guest sees of one disk and does with it. */
 async function showDisk(step: Step, scene: Scene, hash: string) {
   const { guest, plan, disk, path } = scene;
@@ -375,13 +291,12 @@ async function showDisk(step: Step, scene: Scene, hash: string) {
   await showWriteCache(step, scene);
   await showDeallocation(step, scene);
   await showFio(step, scene);
-  await showFileSystem(step, scene);
-  scene.manifest = await guest.output("cat /tmp/manifest");
+  scene.manifest = await showFiles(step, guest, path);
 }
 
 /** Shows what is left of one disk when its guest has gone. */
 async function showEnd(step: Step, scene: Scene) {
-  const { backEnd, stage, disk } = scene;
+  const { backEnd, stage, disk, image, manifest } = scene;
   await step("stopped by SIGTERM: exit code 0, no socket left", async () => {
     const { code } = await backEnd.stop();
     assertEquals(code, 0, backEnd.log);
@@ -389,7 +304,8 @@ async function showEnd(step: Step, scene: Scene) {
     assert(!names.includes(`${disk}.sock`), "The socket is still there");
     return "so it is";
   });
-  await showHost(step, scene);
+  const directory = `${stage.directory}/tree-${disk}`;
+  await showFilesOnHost(step, { image, directory, manifest });
 }
 
 /** Shows all there is to see of writable disks of one guest, one by one. */
@@ -399,16 +315,17 @@ export async function diskScenario(
   plans: readonly DiskPlan[],
 ): Promise<void> {
   await using stage = await Stage.set();
-  const images: string[] = [];
-  const backEnds: BackEnd[] = [];
+  const disks: { name: string; file: string }[] = [];
   for (const [index, { variant }] of plans.entries()) {
-    const disk = diskName(index);
-    const file = await stage.image(disk, SIZE);
-    images.push(file);
-    const options = { file, serial: SERIAL, ...variant };
-    backEnds.push(await stage.serve(setup.kind, disk, options));
+    const name = diskName(index);
+    const file = await stage.image(name, SIZE);
+    disks.push({ name, file, ...variant });
   }
-  const hashes = await Promise.all(images.map((image) => hashFile(image)));
+  const backEnds = await stage.serveAll(
+    setup.kind,
+    disks.map((disk) => ({ ...disk, serial: SERIAL })),
+  );
+  const hashes = await Promise.all(disks.map(({ file }) => hashFile(file)));
   await using guest = await Guest.boot({
     boot: setup.boot,
     disks: backEnds.map(({ socketPath }, index) => ({
@@ -418,10 +335,10 @@ export async function diskScenario(
   });
   const scenes = plans.map((plan, index): Scene => ({
     ...{ setup, stage, guest, plan, manifest: "" },
-    image: images[index]!,
+    image: disks[index]!.file,
     backEnd: backEnds[index]!,
-    disk: diskName(index),
-    path: `/dev/${diskName(index)}`,
+    disk: disks[index]!.name,
+    path: `/dev/${disks[index]!.name}`,
   }));
   const stepsOf = ({ plan: { variant, packed } }: Scene): Step => {
     if (plans.length === 1) return step;

@@ -76,31 +76,20 @@ export async function kindsScenario(step: Step, setup: Setup): Promise<void> {
   await using stage = await Stage.set();
   const image = await stage.image("disk", SIZE);
   const large = await stage.image("large", SIZE);
-  const readOnly = await stage.serve(setup.kind, "read-only", {
-    file: image,
-    readOnly: true,
-  });
-  const blocks = await stage.serve(setup.kind, "blocks", {
-    file: large,
-    blockSize: 4096,
-  });
-  const single = await stage.serve(setup.kind, "single", {
-    file: image,
-    readOnly: true,
-    queueCount: 1,
-  });
-  const deep = await stage.serve(setup.kind, "deep", {
-    file: image,
-    readOnly: true,
-    queueCount: 2,
-  });
+  const common = { file: image, readOnly: true };
+  const [readOnly, blocks, single, deep] = await stage.serveAll(setup.kind, [
+    { name: "read-only", ...common },
+    { name: "blocks", file: large, blockSize: 4096 },
+    { name: "single", ...common, queueCount: 1 },
+    { name: "deep", ...common, queueCount: 2 },
+  ]);
   await using guest = await Guest.boot({
     boot: setup.boot,
     disks: [
-      { socketPath: readOnly.socketPath },
-      { socketPath: blocks.socketPath },
-      { socketPath: single.socketPath, queueCount: 1, queueSize: 8 },
-      { socketPath: deep.socketPath, queueCount: 2, queueSize: 1024 },
+      { socketPath: readOnly!.socketPath },
+      { socketPath: blocks!.socketPath },
+      { socketPath: single!.socketPath, queueCount: 1, queueSize: 8 },
+      { socketPath: deep!.socketPath, queueCount: 2, queueSize: 1024 },
     ],
   });
   await showReadOnly(step, guest, image);

@@ -121,16 +121,19 @@ async function serve(
   setup: Setup,
   variants: readonly Variant[],
 ): Promise<Served[]> {
-  const all: Served[] = [];
+  const disks: { name: string; file: string }[] = [];
   for (const [index, variant] of variants.entries()) {
-    const disk = diskName(index);
-    const image = await stage.image(disk);
-    const options = { file: image, ...variant };
-    const backEnd = await stage.serve(setup.kind, disk, options);
-    const before = backEnd.holdings();
-    all.push({ disk, image, backEnd, before, mark: "" });
+    const name = diskName(index);
+    disks.push({ name, file: await stage.image(name), ...variant });
   }
-  return all;
+  const backEnds = await stage.serveAll(setup.kind, disks);
+  return backEnds.map((backEnd, index): Served => ({
+    disk: disks[index]!.name,
+    image: disks[index]!.file,
+    backEnd,
+    before: backEnd.holdings(),
+    mark: "",
+  }));
 }
 
 async function showFirstTwo(

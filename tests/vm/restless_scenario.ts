@@ -218,13 +218,17 @@ export async function restlessScenario(
   variants: readonly Variant[],
 ): Promise<void> {
   await using stage = await Stage.set();
-  const all: Served[] = [];
+  const disks: { name: string; file: string }[] = [];
   for (const [index, variant] of variants.entries()) {
-    const disk = diskName(index);
-    const options = { file: await stage.image(disk), ...variant };
-    const backEnd = await stage.serve(setup.kind, disk, options);
-    all.push({ disk, backEnd, before: backEnd.holdings() });
+    const name = diskName(index);
+    disks.push({ name, file: await stage.image(name), ...variant });
   }
+  const backEnds = await stage.serveAll(setup.kind, disks);
+  const all = backEnds.map((backEnd, index): Served => ({
+    disk: disks[index]!.name,
+    backEnd,
+    before: backEnd.holdings(),
+  }));
   await using guest = await Guest.boot({
     boot: setup.boot,
     disks: all.map(({ backEnd: { socketPath } }) => ({ socketPath })),

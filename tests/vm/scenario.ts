@@ -133,6 +133,19 @@ export class Stage implements AsyncDisposable {
     return backEnd;
   }
 
+  /** The same for several, which start beside each other. */
+  async serveAll(
+    kind: BackEndKind,
+    all: readonly (Omit<DiskOptions, "socketPath"> & { name: string })[],
+  ): Promise<BackEnd[]> {
+    const starts = all.map(({ name, ...options }) =>
+      this.serve(kind, name, options)
+    );
+    // None is left behind that starts while another fails.
+    await Promise.allSettled(starts);
+    return await Promise.all(starts);
+  }
+
   /** Ends the processes and removes the files. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const backEnd of this.#backEnds) await backEnd[Symbol.asyncDispose]();
