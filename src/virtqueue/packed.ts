@@ -135,7 +135,11 @@ export class PackedVirtqueue implements Virtqueue {
     const used = state >>> 16;
     queue.#used.goTo(used & (RING_WRAP - 1), used >= RING_WRAP);
     if (config.inflight) {
-      queue.#recover(new PackedInflight(config.inflight, size));
+      const inflight = new PackedInflight(config.inflight, size);
+      const record = new PackedRecord(inflight, size);
+      queue.#record = record;
+      const isResumed = record.recover(queue.#descriptors, queue.#used);
+      if (isResumed) queue.#goTo(queue.#used.next);
     }
     return queue;
   }
@@ -314,29 +318,6 @@ export class PackedVirtqueue implements Virtqueue {
     const failure = this.#map(memory);
     if (failure !== "") this.#break(failure);
     return this.broken === "";
-  }
-
-  /**
-   * Goes on where the process before us left the ring: behind the chains that
-   * it gave back, and those that it had in flight.
-   */
-  #recover(inflight: PackedInflight): void {
-    const record = new PackedRecord(inflight, this.size);
-    this.#record = record;
-    const found = inflight.recover(
-      (index, wrap) => {
-        const bits = this.#descriptors[4 * index + 3]!;
-        return (bits & OWNER) !== (wrap ? AVAIL : USED);
-      },
-      this.#used.at,
-      this.#used.wrap,
-    );
-    if (found === null) return;
-    record.start(found);
-    this.#used.goTo(found.usedIndex, found.usedWrap);
-    this.#next = found.usedIndex;
-    this.#available = found.usedWrap ? AVAIL : USED;
-    record.takeBack(this.#descriptors, this.#next, this.#available);
   }
 
   /** The chain at `head`, the last one taken, is the next one again. */

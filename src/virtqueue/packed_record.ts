@@ -3,10 +3,13 @@
  * @module
  */
 import * as layout from "./layout.ts";
-import type { PackedInflight, PackedRecovery } from "./packed_inflight.ts";
+import type { PackedInflight } from "./packed_inflight.ts";
+import type { UsedDescriptors } from "./used_descriptors.ts";
 
-/** What tells whose a descriptor is, in its last word. */
-const OWNER = (layout.VIRTQ_DESC_F_AVAIL | layout.VIRTQ_DESC_F_USED) << 16;
+// In the last word of a descriptor.
+const AVAIL = layout.VIRTQ_DESC_F_AVAIL << 16;
+const USED = layout.VIRTQ_DESC_F_USED << 16;
+const OWNER = AVAIL | USED;
 const NOTHING = new DataView(new ArrayBuffer(0));
 
 /** The record of a ring, and the chains that come from there and not from it. */
@@ -28,34 +31,31 @@ export class PackedRecord {
     this.#size = size;
   }
 
-  /** Goes on with what was found. */
-  start(found: PackedRecovery): void {
-    const { buffer } = found.descriptors;
-    this.again = new DataView(buffer);
+  /**
+   * Goes on where an earlier process left the ring `descriptors`: with the chains
+   * that it had in flight, `used` behind those that it gave back. False where
+   * there was none.
+   */
+  recover(descriptors: Int32Array, used: UsedDescriptors): boolean {
+    const found = this.#inflight.recover(
+      (index, wrap) => {
+        const bits = descriptors[4 * index + 3]!;
+        return (bits & OWNER) !== (wrap ? AVAIL : USED);
+      },
+      used.at,
+      used.wrap,
+    );
+    if (found === null) return false;
+    this.again = new DataView(found.descriptors.buffer);
     this.left = found.count;
+    used.goTo(found.usedIndex, found.usedWrap);
+    this.#takeBack(descriptors, found.usedIndex, found.usedWrap);
+    return true;
   }
 
   /** Descriptors from `at` on. */
   get descriptorsLeft(): number {
     return (this.again.byteLength >>> 4) - this.at;
-  }
-
-  /**
-   * Of a batch that was not published all but the first descriptor may be in
-   * the ring: none from position `from` on that are the device's may look used.
-   * `available` is how the first one looks once it is there.
-   */
-  takeBack(ring: Int32Array, from: number, available: number): void {
-    const count = this.descriptorsLeft;
-    let at = from;
-    let owner = available;
-    for (let i = 0; i < count; i++) {
-      ring[4 * at + 3] = ring[4 * at + 3]! & ~OWNER | owner;
-      at++;
-      if (at < this.#size) continue;
-      at = 0;
-      owner ^= OWNER;
-    }
   }
 
   /** The chain at `head` of `count` descriptors was taken. */
@@ -99,5 +99,22 @@ export class PackedRecord {
   /** What was pushed is published. */
   publish(): void {
     this.#inflight.publish();
+  }
+
+  /**
+   * Of a batch that was not published all but the first descriptor may be in
+   * the ring: none from position `from` on that are the device's may look used.
+   */
+  #takeBack(descriptors: Int32Array, from: number, wrap: boolean): void {
+    const count = this.descriptorsLeft;
+    let at = from;
+    let owner = wrap ? AVAIL : USED;
+    for (let i = 0; i < count; i++) {
+      descriptors[4 * at + 3] = descriptors[4 * at + 3]! & ~OWNER | owner;
+      at++;
+      if (at < this.#size) continue;
+      at = 0;
+      owner ^= OWNER;
+    }
   }
 }
