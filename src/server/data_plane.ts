@@ -329,8 +329,8 @@ export class DataPlane implements Disposable {
   #suspend(ring: LiveRing): void {
     const { queue, enabled, callFd, errFd } = ring;
     // It looks at nothing any more, and must not come back sound.
-    if (queue.broken !== "") return;
     const { index } = queue;
+    if (queue.broken !== "") return this.#virtual.abandon(index);
     const { kickFd } = this.#virtual.startOf(index);
     // What is kicked for from here on is seen, and what is there already.
     if (kickFd >= 0) clearEventFd(kickFd);

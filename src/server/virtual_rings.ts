@@ -139,6 +139,11 @@ export class VirtualRings implements Disposable {
     ring.memory.release();
   }
 
+  /** Ring `index` is broken, and looks at nothing until it ends. */
+  abandon(index: number): void {
+    this.#ring(index)!.memory.release();
+  }
+
   /** Ring `index` has its areas and can't be opened in them: why. */
   fail(index: number, error: Error): void {
     const ring = this.#ring(index)!;

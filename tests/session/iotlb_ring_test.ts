@@ -156,3 +156,24 @@ for (const packed of [false, true]) {
     assertEquals((await late).length, SECTOR);
   });
 }
+
+/** Mappings of the guest's memory in this process: ours, and the device's. */
+function mappings(): number {
+  return Deno.readTextFileSync("/proc/self/maps").split("\n")
+    .filter((line) => line.includes("memfd:ringside-guest")).length;
+}
+
+Deno.test("a scattered ring that is broken keeps nothing of what is unmapped", async () => {
+  await using disk = await openScattered({});
+  for (const { index } of disk.rings) await use(disk, index, index);
+  const running = mappings();
+  const { ring } = disk.rings[0]!;
+  // An available index that jumps.
+  disk.memory.write(ring.driverArea + 2, Uint8Array.of(0xff, 0x7f));
+  disk.rings[0]!.kick();
+  await troubled(disk, 0);
+  await disk.frontend.iotlb.invalidate(EVERYTHING, EVERYTHING);
+  const unmapped = mappings();
+  for (const { index } of disk.rings) await disk.frontend.getVringBase(index);
+  assertEquals([unmapped, unmapped < running], [mappings(), true]);
+});
