@@ -14,11 +14,14 @@ import {
   LaidOutRing,
 } from "../../tests/conformance/laid_out_ring.ts";
 
-const WRITE = 2;
+/** A buffer that the device writes. */
+export const WRITE = 2;
 /** Beyond 4 GiB, where no address is a small integer. */
 const BASE = 0x1_c000_0000;
-const LONG = Array<LaidOutBuffer>(128).fill({ flags: 0, size: 512 });
-const REQUEST = [
+/** A chain of 128 buffers. */
+export const LONG = Array<LaidOutBuffer>(128).fill({ flags: 0, size: 512 });
+/** As of a block device: a header, data, a status. */
+export const REQUEST = [
   { flags: 0, size: 16 },
   { flags: WRITE, size: 4096 },
   { flags: WRITE, size: 1 },
@@ -36,22 +39,24 @@ export interface Shape {
 }
 
 /** A ring of `count` chains alike. */
-function ringOf(
+export function ringOf(
   packed: boolean,
   indirect: boolean,
   chain: readonly LaidOutBuffer[],
   count: number,
+  inOrder = false,
 ): LaidOutRing {
   const memory = DriverMemory.plain([{ guestAddress: BASE, size: 1 << 22 }]);
   return LaidOutRing.of(memory, chain, count, {
     packed,
     indirect,
+    inOrder,
     eventIndex: true,
   });
 }
 
 /** Takes all chains there are, visits their segments, gives them back. */
-function walk(queue: Virtqueue): number {
+export function walk(queue: Virtqueue): number {
   let bytes = 0;
   while (queue.pop()) {
     const { chain } = queue;
@@ -66,7 +71,7 @@ function walk(queue: Virtqueue): number {
 const iovecs = new IovecList(16);
 
 /** Serves a batch as a block device does, but for the disk. */
-function serve(queue: Virtqueue): void {
+export function serve(queue: Virtqueue): void {
   while (queue.pop()) {
     const { head, reader, writer } = queue.chain;
     const type = reader.readU32();

@@ -328,8 +328,8 @@ export class DataPlane implements Disposable {
   /** A ring behind an IOMMU has lost its areas: it waits until it has them. */
   #suspend(ring: LiveRing): void {
     const { queue, enabled, callFd, errFd } = ring;
-    // It looks at nothing any more, and must not come back sound.
     const { index } = queue;
+    // It looks at nothing any more, and must not come back sound.
     if (queue.broken !== "") return this.#virtual.abandon(index);
     const { kickFd } = this.#virtual.startOf(index);
     // What is kicked for from here on is seen, and what is there already.
