@@ -24,6 +24,18 @@ import { missingCardTools } from "./serving.ts";
 
 const SIGNALS: Deno.Signal[] = ["SIGINT", "SIGTERM"];
 
+const OPTIONS = ["only", "seconds", "file-mib", "moves", "back-end"];
+
+/** Refuses what is no option, which would else be another run than was meant. */
+function checkArguments(): void {
+  for (const arg of Deno.args) {
+    const name = /^--([a-z-]+)=/.exec(arg)?.[1];
+    if (arg === "--list" || OPTIONS.includes(name!)) continue;
+    const known = OPTIONS.map((each) => `--${each}=`).join(", ");
+    throw new Error(`No option ${arg}, wanted --list, ${known}`);
+  }
+}
+
 function option(name: string, otherwise: string): string {
   const prefix = `--${name}=`;
   const found = Deno.args.find((arg) => arg.startsWith(prefix));
@@ -122,6 +134,7 @@ async function main(): Promise<number> {
   let kind: BackEndKind;
   let shows: Show[];
   try {
+    checkArguments();
     kind = backEndKind(option("back-end", "ringside"));
     const only = option("only", "");
     shows = allShows(kind).filter(({ name }) => name.includes(only));
