@@ -19,6 +19,10 @@ export interface Break {
   readonly to: string;
 }
 
+/** In the pop of a packed ring without a record. */
+const WAIT = "if (this.#counts[walk.head] !== 0) return this.#wait(walk.head);";
+const TAKE = "if (this.#take(walk.head, walk.count, isSound)) return true;";
+
 const VIRTQUEUE: readonly Break[] = [
   {
     what: "a head beyond the ring is taken",
@@ -81,24 +85,24 @@ const VIRTQUEUE: readonly Break[] = [
     what: "a packed ring is one longer than it is",
     target: "ring-packed",
     file: "src/virtqueue/packed.ts",
-    from: "if (next < this.size) this.#next = next;",
-    to: "if (next <= this.size) this.#next = next;",
+    from: "if (next >= this.size) {\n      next -= this.size;",
+    to: "if (next > this.size) {\n      next -= this.size;",
   },
   {
     what: "a buffer id that is in flight is taken again",
     target: "ring-packed",
     file: "src/virtqueue/packed.ts",
-    from: "if (this.#counts[head] === 0) return true;",
-    to: "return true;",
+    from: `${WAIT}\n      ${TAKE}`,
+    to: TAKE,
   },
   {
     what: "a buffer id is read twice: as it was checked, and as it is by then",
     target: "race-packed",
     file: "src/virtqueue/packed.ts",
-    from: "const { head, count } = this.#walk;\n    this.#advance(count);",
-    to: "const { count } = this.#walk;\n" +
-      "    const head = this.#descriptors[4 * this.#next + 3]! & 0xffff;\n" +
-      "    this.#advance(count);",
+    from: `${WAIT}\n      ${TAKE}`,
+    to: `${WAIT}
+      const head = this.#descriptors[4 * at + 3]! & 0xffff;
+      if (this.#take(head, walk.count, isSound)) return true;`,
   },
 ];
 

@@ -67,10 +67,18 @@ async function tryBreak(directory: string, mistake: Break): Promise<boolean> {
   }
 }
 
+/** Throws unless all of `breaks` can be made, before the first one is. */
+async function checkAll(breaks: readonly Break[]): Promise<void> {
+  for (const mistake of breaks) {
+    broken(await Deno.readTextFile(ROOT + mistake.file), mistake);
+  }
+}
+
 async function main(): Promise<number> {
-  const directory = await Deno.makeTempDir({ prefix: "ringside-breaks-" });
   const words = Deno.args.join(" ");
   const chosen = BREAKS.filter(({ what }) => what.includes(words));
+  await checkAll(chosen);
+  const directory = await Deno.makeTempDir({ prefix: "ringside-breaks-" });
   let missed = 0;
   try {
     for (const part of PARTS) await copy(ROOT + part, `${directory}/${part}`);
