@@ -8,13 +8,15 @@
  * @module
  */
 import { type Contender, several, starters } from "./start/contenders.ts";
+import { bundle } from "../tools/bundle.ts";
 import { median, row, spread } from "./figures.ts";
 import { type Memory, Program } from "./start/program.ts";
 
 /** What is idle then has nothing more to load or to compile, milliseconds. */
-const SETTLE_MS = 300;
+const SETTLE_MS = 500;
+const SETTLE_MANY_MS = 5_000;
 /** How long it is watched for wake-ups, milliseconds. */
-const WATCH_MS = 2_000;
+const WATCH_MS = 3_000;
 /** The devices of a process with many. */
 const MANY = 16;
 const DISK_SIZE = 64 << 20;
@@ -32,7 +34,11 @@ interface Sample {
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-async function start(contender: Contender, watchMs: number): Promise<Sample> {
+async function start(
+  contender: Contender,
+  settleMs: number,
+  watchMs: number,
+): Promise<Sample> {
   const directory = Deno.makeTempDirSync({ prefix: "ringside-start-" });
   try {
     Deno.writeFileSync(`${directory}/disk.img`, new Uint8Array());
@@ -46,26 +52,39 @@ async function start(contender: Contender, watchMs: number): Promise<Sample> {
     }
     const wallMs = program.untilListening(sockets);
     const { cpuMs } = program;
-    await sleep(SETTLE_MS);
+    await sleep(settleMs);
     const { memory, sleeps } = program;
     await sleep(watchMs);
-    const wakeUps = (program.sleeps - sleeps) / (watchMs / 1000);
+    const wakeUps = since(sleeps, program.sleeps) / (watchMs / 1000);
     return { wallMs, cpuMs, memory, wakeUps };
   } finally {
     Deno.removeSync(directory, { recursive: true });
   }
 }
 
+/** What was counted since `before` of those that are still there. */
+function since(
+  before: ReadonlyMap<string, number>,
+  after: ReadonlyMap<string, number>,
+): number {
+  let total = 0;
+  for (const [thread, count] of after) {
+    total += count - (before.get(thread) ?? count);
+  }
+  return total;
+}
+
 /** `rounds` starts of each, in turn. */
 async function measure(
   contenders: readonly Contender[],
   rounds: number,
+  settleMs: number,
   watchMs: number,
 ): Promise<Sample[][]> {
   const samples = contenders.map((): Sample[] => []);
   for (let round = 0; round < rounds; round++) {
     for (const [i, contender] of contenders.entries()) {
-      samples[i]!.push(await start(contender, watchMs));
+      samples[i]!.push(await start(contender, settleMs, watchMs));
     }
   }
   return samples;
@@ -85,7 +104,7 @@ async function printStarts(
   contenders: readonly Contender[],
   rounds: number,
 ): Promise<void> {
-  const samples = await measure(contenders, rounds, 0);
+  const samples = await measure(contenders, rounds, SETTLE_MS, 0);
   console.log(
     row(["program", "ms to listening", "CPU ms", "RSS MiB", "peak", "PSS"]),
   );
@@ -104,7 +123,12 @@ async function printStarts(
 
 async function printMany(plane: string, rounds: number): Promise<void> {
   const contenders = [several(1, plane), several(MANY, plane)];
-  const [one, many] = await measure(contenders, rounds, WATCH_MS);
+  const [one, many] = await measure(
+    contenders,
+    rounds,
+    SETTLE_MANY_MS,
+    WATCH_MS,
+  );
   const resident = (samples: readonly Sample[]) =>
     median(samples.map(({ memory }) => memory!.resident));
   const further = (resident(many!) - resident(one!)) / (MANY - 1);
@@ -125,7 +149,11 @@ if (import.meta.main) {
   try {
     const empty = `${directory}/empty.ts`;
     Deno.writeTextFileSync(empty, "");
-    const all = starters(empty).filter(({ name }) => name.includes(only));
+    const bundled = `${directory}/bundle`;
+    await bundle(bundled);
+    const all = starters(empty, `${bundled}/main.js`).filter(({ name }) =>
+      name.includes(only)
+    );
     if (all.length > 0) await printStarts(all, rounds);
     console.log(
       `\n${

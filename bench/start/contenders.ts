@@ -45,6 +45,17 @@ function device(
   };
 }
 
+/** One of the back-ends of `bench:peers`, by another main module. */
+function bundled(name: string, main: string): Contender {
+  const contender = backEnd(name);
+  return {
+    ...contender,
+    name: `${contender.name}, bundled`,
+    command: (directory) =>
+      contender.command(directory).map((word) => word === MAIN ? main : word),
+  };
+}
+
 /** One of the back-ends of `bench:peers`. */
 function backEnd(name: string): Contender {
   const found = DISKS.find((contender) => contender.name === name)!;
@@ -82,13 +93,18 @@ export function several(count: number, plane: string): Contender {
   };
 }
 
-/** All that start alone; `empty` is a script with nothing in it. */
-export function starters(empty: string): Contender[] {
+/**
+ * All that start alone; `empty` is a script with nothing in it, `bundle` the
+ * main module of a bundle.
+ */
+export function starters(empty: string, bundle: string): Contender[] {
   return [
     script("deno, an empty script", empty),
     script("ringside --version", MAIN, "--version"),
     backEnd("ringside"),
     backEnd("ringside inline"),
+    bundled("ringside", bundle),
+    bundled("ringside inline", bundle),
     device("ringside rng", ["--allow-ffi", "--allow-read"], "rng"),
     backEnd("qemu-storage-daemon"),
   ];

@@ -73,13 +73,15 @@ export class Program implements AsyncDisposable {
     return sum(times) / NS_PER_MS;
   }
 
-  /** How often its threads went to sleep by themselves. */
-  get sleeps(): number {
-    return sum(
-      this.#tasks().map((task) =>
-        field(read(`${task}/status`), "voluntary_ctxt_switches")
-      ),
+  /** How often each of its threads went to sleep by itself. */
+  get sleeps(): Map<string, number> {
+    const counts = this.#tasks().map((task) =>
+      [
+        task,
+        field(read(`${task}/status`), "voluntary_ctxt_switches"),
+      ] as const
     );
+    return new Map(counts);
   }
 
   /** What it holds. */
