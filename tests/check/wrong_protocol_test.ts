@@ -342,6 +342,40 @@ Deno.test("a back-end behind a proxy without a defect passes", async () => {
   assertEquals(outcomes.filter(({ status }) => status !== "pass"), []);
 });
 
+/** Back-ends that take less than others, and are right: these checks pass. */
+const STRICT: readonly ProtocolCase[] = [
+  [
+    "takes one owner a session",
+    requests(
+      R.SET_OWNER,
+      (message, count) => count > 1 ? acknowledged(message, 1n) : undefined,
+    ),
+    [
+      ...["negotiation/twice", "isolation/restart"],
+      ...["reset/reset-device", "reset/status-zero"],
+    ],
+  ],
+  [
+    "acknowledges nothing",
+    offering(R.GET_PROTOCOL_FEATURES, without(3)),
+    ["ring/one-request", "ring/restart", state("call-replaced")],
+  ],
+];
+
+for (const [what, makeDefect, ids] of STRICT) {
+  Deno.test(`a back-end that ${what} passes`, async () => {
+    const disk = wrongDisk({});
+    const outcomes = await outcomesOn(
+      disk,
+      "block",
+      ids,
+      makeDefect,
+      PATIENCE_MS,
+    );
+    assertEquals(outcomes.filter(({ status }) => status !== "pass"), []);
+  });
+}
+
 /** Ends the back-end when it is asked for a ring that it does not have. */
 const mortal: MakeDefect = (_, dies) => ({
   request: ({ request, payload }) => {
