@@ -43,15 +43,26 @@ function numberOf(
   throw new UsageError(`--${name} is ${text}, wanted a whole number`);
 }
 
-function optionsOf(args: string[]): Options {
+const HELP = "deno task fuzz --help lists all";
+
+/** What `args` ask for, or null for the help. */
+function optionsOf(args: string[]): Options | null {
   const given = parseArgs(args, {
     string: ["time", "runs", "seed", "path", "kind"],
     boolean: ["help"],
+    unknown: (_arg, key) => {
+      if (key === undefined) return;
+      throw new UsageError(`There is no option --${key}: ${HELP}`);
+    },
   });
-  const name = given._.map(String).join(" ");
+  if (given.help) return null;
   const kind = given.kind === undefined ? "" : `-${given.kind}`;
-  const targets = targetsOf(name + kind);
-  if (given.help || targets.length === 0) throw new UsageError(USAGE);
+  const name = given._.map(String).join(" ") + kind;
+  if (name === "") throw new UsageError(`There is no target: ${HELP}`);
+  const targets = targetsOf(name);
+  if (targets.length === 0) {
+    throw new UsageError(`There is no target "${name}": ${HELP}`);
+  }
   const random = crypto.getRandomValues(new Uint32Array(1))[0]!;
   return {
     targets,
@@ -88,6 +99,10 @@ async function fuzz(target: Target, options: Options): Promise<void> {
 async function main(): Promise<number> {
   try {
     const options = optionsOf(Deno.args);
+    if (options === null) {
+      console.log(USAGE);
+      return 0;
+    }
     for (const target of options.targets) await fuzz(target, options);
     return 0;
   } catch (error) {
