@@ -5,7 +5,7 @@
  */
 import type { Device, ResizeRequest } from "../device/device.ts";
 import { featureNames } from "../device/features.ts";
-import { UsageError } from "../errors.ts";
+import { SystemError, UsageError } from "../errors.ts";
 import { Reactor } from "../io/reactor.ts";
 import { log } from "../log.ts";
 import type { Session, SessionRing } from "../vhost_user/session.ts";
@@ -178,11 +178,11 @@ export class Server {
     await this.#session?.stop();
   }
 
-  /** What is served, and to whom. */
+  /** What is served, and to whom. Rejects with a UsageError once it stops. */
   async status(): Promise<ServerStatus> {
     const session = this.#session;
     const features = session?.features ?? null;
-    const counters = await this.#carrier.inspect();
+    const counters = await this.#unlessStopped(this.#carrier.inspect());
     const rings = (session?.rings ?? []).map((ring) => ({
       ...ring,
       ...counters.find(({ index }) => index === ring.index),
@@ -197,9 +197,26 @@ export class Server {
 
   /** Has the device resized, see {@linkcode Device.resize}. */
   resize(wanted: ResizeRequest): Promise<number> {
-    if (this.#device.resize !== undefined) return this.#device.resize(wanted);
+    if (this.#device.resize !== undefined) {
+      return this.#unlessStopped(this.#device.resize(wanted));
+    }
     const name = this.#name;
     return Promise.reject(new UsageError(`${name} has no size to change`));
+  }
+
+  /** The outcome of `work`, which may fail because the server stops. */
+  async #unlessStopped<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      const isTold = error instanceof UsageError ||
+        error instanceof SystemError;
+      if (isTold || !(this.#stopping || this.#closed)) throw error;
+      throw new UsageError(
+        `${this.#name} stops: ask again when it is served anew`,
+        { cause: error },
+      );
+    }
   }
 
   #announce(): void {

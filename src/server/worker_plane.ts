@@ -75,7 +75,10 @@ class WorkerThread {
   }
 
   send(command: Command): Promise<Acknowledgement> {
-    return this.#post((id) => ({ kind: "command", id, command }));
+    const answer = this.#post((id) => ({ kind: "command", id, command }));
+    // Behind that the thread has no rings to run a command on.
+    if (command.kind === "close") this.#failure ??= new Error(CLOSED);
+    return answer;
   }
 
   close(): void {

@@ -17,6 +17,21 @@ Deno.test("an error keeps its kind on its way from a worker", async () => {
   );
 });
 
+Deno.test("nothing is sent to threads behind their end", async () => {
+  const url =
+    `data:text/javascript,export const open = () => ({ drain() {} });`;
+  const start = { seed: null, ringCount: 1, useUring: false };
+  const plane = await WorkerPlane.open(2, url, start);
+  let failure: unknown = null;
+  plane.failure.catch((error) => failure = error);
+  const closing = plane.send({ kind: "close" });
+  const late = [plane.inspect(), plane.send({ kind: "close" })];
+  for (const each of late) await assertRejects(() => each, Error, "is closed");
+  await closing;
+  await plane.close();
+  assertEquals(failure, null);
+});
+
 Deno.test("a SystemError is the same on the other side", () => {
   const sent = new SystemError("mmap", 12, { path: "/x", code: "ENOMEM" });
   const got = unpackError(structuredClone(packError(sent)));

@@ -3,9 +3,15 @@
  * rings on either plane.
  */
 import { asSplit } from "../../src/testing/split_driver.ts";
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { block } from "../../devices/block/mod.ts";
 import { completeOptions } from "../../src/device/options.ts";
+import { UsageError } from "../../src/errors.ts";
 import { EventFd } from "../../src/io/event_fd.ts";
 import { UnixSocket } from "../../src/io/unix_socket.ts";
 import { Server } from "../../src/server/server.ts";
@@ -195,6 +201,22 @@ Deno.test("a stale socket file is replaced, a live one is an error", async () =>
   await using second = await scene.start("inline");
   using _disk = await BlockConnection.open(scene.socketPath);
   assertEquals((await second.stop()).code, 0);
+});
+
+Deno.test("what is asked of a server that stops is told so", async () => {
+  const device = await block.open(
+    completeOptions(block.options, { "blk-null": MIB }),
+  );
+  using scene = new Scene();
+  const { socketPath } = scene;
+  const options = { socketPath, dataPlane: "worker" } as const;
+  const server = await Server.open("disk", device, options);
+  const ended = server.run();
+  await server.ready;
+  assertEquals((await server.status()).connected, false);
+  await server.stop();
+  await withDeadline(ended, 10_000);
+  await assertRejects(() => server.status(), UsageError, "disk stops: ask");
 });
 
 Deno.test("a connected descriptor is served until its front-end leaves", async () => {
