@@ -23,6 +23,8 @@ Options:
   --kind KIND     with ring or race: split or packed`;
 
 const PROGRESS_MS = 10_000;
+/** Seeds have 32 bits. */
+const SEED_MAX = 2 ** 32 - 1;
 
 interface Options {
   targets: readonly Target[];
@@ -36,11 +38,25 @@ function numberOf(
   name: string,
   text: unknown,
   otherwise: number,
+  most = Number.MAX_SAFE_INTEGER,
 ): number {
   if (text === undefined) return otherwise;
   const value = Number(text);
-  if (text !== "" && Number.isInteger(value) && value >= 0) return value;
-  throw new UsageError(`--${name} is ${text}, wanted a whole number`);
+  const isWhole = text !== "" && Number.isInteger(value) && value >= 0;
+  if (isWhole && value <= most) return value;
+  throw new UsageError(
+    `--${name} is ${text}, wanted a whole number to ${most}`,
+  );
+}
+
+/** The path of a failure: numbers, as fast-check prints them. */
+function pathOf(text: unknown): string | undefined {
+  if (text === undefined || /^\d+(:\d+)*$/.test(String(text))) {
+    return text as string | undefined;
+  }
+  throw new UsageError(
+    `--path is "${text}", wanted what a failure printed, as 12:0:3`,
+  );
 }
 
 const HELP = "deno task fuzz --help lists all";
@@ -68,8 +84,8 @@ function optionsOf(args: string[]): Options | null {
     targets,
     timeMs: 1000 * numberOf("time", given.time, 60) / targets.length,
     runs: numberOf("runs", given.runs, Infinity),
-    seed: numberOf("seed", given.seed, random),
-    path: given.path as string | undefined,
+    seed: numberOf("seed", given.seed, random, SEED_MAX),
+    path: pathOf(given.path),
   };
 }
 

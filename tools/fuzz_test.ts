@@ -23,6 +23,19 @@ for (const [args, message] of WRONG) {
   });
 }
 
+Deno.test("a seed of more than 32 bits and a path of no numbers are refused", async () => {
+  assertEquals(await fuzz("rng", "--seed", "4294967296"), [
+    2,
+    "",
+    "--seed is 4294967296, wanted a whole number to 4294967295\n",
+  ]);
+  assertEquals(await fuzz("rng", "--seed", "1", "--path", "0:x"), [
+    2,
+    "",
+    '--path is "0:x", wanted what a failure printed, as 12:0:3\n',
+  ]);
+});
+
 Deno.test("the help of fuzz is asked for, and no error", async () => {
   const [code, stdout, stderr] = await fuzz("--help");
   assertEquals([code, stdout.split(" ")[0], stderr], [0, "Usage:", ""]);
