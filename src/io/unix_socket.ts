@@ -38,7 +38,7 @@ import { check, errno, systemError } from "../ffi/errno.ts";
 import { libc } from "../ffi/libc.ts";
 import { Mapping } from "../ffi/mapping.ts";
 import { addressOf, cString, pointerTo } from "../ffi/pointer.ts";
-import { type FileStatus, pathStatus } from "../ffi/status.ts";
+import { type FileKind, type FileStatus, pathStatus } from "../ffi/status.ts";
 import { CMSGHDR, IOVEC, MSGHDR } from "../ffi/struct.ts";
 import { Fd, setNonBlocking } from "./fd.ts";
 import { pathError } from "./path_error.ts";
@@ -110,7 +110,9 @@ export class UnixSocket implements Disposable {
     try {
       return UnixSocket.connect(path);
     } catch (error) {
-      if (error instanceof SystemError && ABSENT.has(error.errno)) return null;
+      const isAbsent = error instanceof SystemError &&
+        ABSENT.has(error.errno) && kindAt(path) === "socket";
+      if (isAbsent) return null;
       throw error;
     }
   }
@@ -351,11 +353,16 @@ function connect(fd: number, address: Uint8Array<ArrayBuffer>): number {
   return -retry(() => libc.connect(fd, address, address.length));
 }
 
+/** What is at `path`: what is not there may become a socket. */
+function kindAt(path: string): FileKind {
+  return statusOrNull(path)?.kind ?? "socket";
+}
+
 /** What to do where `connect` failed, as far as it is about the server. */
 function connectRemedy(failure: number, path: string): string | undefined {
   switch (failure) {
     case ECONNREFUSED: {
-      const kind = statusOrNull(path)?.kind ?? "socket";
+      const kind = kindAt(path);
       if (kind !== "socket") return `it is a ${kind}, name a socket`;
       return "start the server that listens there first";
     }

@@ -274,6 +274,9 @@ Deno.test("who can't be connected to is told from who is not there", () => {
   Deno.writeTextFileSync(`${path}/file`, "");
   says(`${path}/file`, "it is a regular file, name a socket");
   says(`${path}/none`, "start the server");
+  assertEquals(UnixSocket.tryConnect(`${path}/none`), null);
+  // That will never listen.
+  assertThrows(() => UnixSocket.tryConnect(`${path}/file`), SystemError);
   using datagrams = new Fd(libc.socket(AF_UNIX, SOCK_DGRAM, 0));
   const name = new TextEncoder().encode(`${path}/datagrams\0`);
   const address = Uint8Array.of(AF_UNIX, 0, ...name);
