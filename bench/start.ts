@@ -7,7 +7,12 @@
  *
  * @module
  */
-import { type Contender, several, starters } from "./start/contenders.ts";
+import {
+  bundled,
+  type Contender,
+  several,
+  starters,
+} from "./start/contenders.ts";
 import { bundle } from "../tools/bundle.ts";
 import { median, row, spread } from "./figures.ts";
 import { type Memory, Program } from "./start/program.ts";
@@ -121,23 +126,28 @@ async function printStarts(
   }
 }
 
-async function printMany(plane: string, rounds: number): Promise<void> {
-  const contenders = [several(1, plane), several(MANY, plane)];
+async function printMany(
+  several: (count: number) => Contender,
+  rounds: number,
+): Promise<void> {
+  const contenders = [several(1), several(MANY)];
   const [one, many] = await measure(
     contenders,
     rounds,
     SETTLE_MANY_MS,
     WATCH_MS,
   );
-  const resident = (samples: readonly Sample[]) =>
-    median(samples.map(({ memory }) => memory!.resident));
-  const further = (resident(many!) - resident(one!)) / (MANY - 1);
+  const further = (what: keyof Memory): string => {
+    const of = (samples: readonly Sample[]) =>
+      median(samples.map(({ memory }) => memory![what]));
+    return ((of(many!) - of(one!)) / (MANY - 1)).toFixed(1);
+  };
   console.log(row([
     contenders[1]!.name,
     spread(many!.map(({ wallMs }) => wallMs)),
     spread(many!.map(({ cpuMs }) => cpuMs)),
     ...memoryOf(many!),
-    further.toFixed(1),
+    `${further("resident")} RSS, ${further("proportional")} PSS`,
     spread(many!.map(({ wakeUps }) => wakeUps), 1),
   ]));
 }
@@ -149,11 +159,9 @@ if (import.meta.main) {
   try {
     const empty = `${directory}/empty.ts`;
     Deno.writeTextFileSync(empty, "");
-    const bundled = `${directory}/bundle`;
-    await bundle(bundled);
-    const all = starters(empty, `${bundled}/main.js`).filter(({ name }) =>
-      name.includes(only)
-    );
+    await bundle(`${directory}/bundle`);
+    const main = `${directory}/bundle/main.js`;
+    const all = starters(empty, main).filter(({ name }) => name.includes(only));
     if (all.length > 0) await printStarts(all, rounds);
     console.log(
       `\n${
@@ -170,10 +178,14 @@ if (import.meta.main) {
       }`,
     );
     console.log(row(Array(8).fill("---")));
-    for (const plane of ["inline", "worker"]) {
-      if (several(MANY, plane).name.includes(only)) {
-        await printMany(plane, Math.ceil(rounds / 3));
-      }
+    const crowds = [
+      (count: number) => several(count, "inline"),
+      (count: number) => several(count, "worker"),
+      (count: number) => bundled(several(count, "worker"), main),
+    ];
+    for (const crowd of crowds) {
+      if (!crowd(MANY).name.includes(only)) continue;
+      await printMany(crowd, Math.ceil(rounds / 3));
     }
   } finally {
     Deno.removeSync(directory, { recursive: true });

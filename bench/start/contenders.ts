@@ -45,9 +45,8 @@ function device(
   };
 }
 
-/** One of the back-ends of `bench:peers`, by another main module. */
-function bundled(name: string, main: string): Contender {
-  const contender = backEnd(name);
+/** The same by another main module, that of a bundle. */
+export function bundled(contender: Contender, main: string): Contender {
   return {
     ...contender,
     name: `${contender.name}, bundled`,
@@ -103,8 +102,8 @@ export function starters(empty: string, bundle: string): Contender[] {
     script("ringside --version", MAIN, "--version"),
     backEnd("ringside"),
     backEnd("ringside inline"),
-    bundled("ringside", bundle),
-    bundled("ringside inline", bundle),
+    bundled(backEnd("ringside"), bundle),
+    bundled(backEnd("ringside inline"), bundle),
     device("ringside rng", ["--allow-ffi", "--allow-read"], "rng"),
     backEnd("qemu-storage-daemon"),
   ];
