@@ -53,7 +53,8 @@ export class BackEndGone extends Error {
   /** It is so since check `id`. */
   constructor(id: string) {
     super(
-      `The back-end is gone since ${id}: start it again, and check the rest`,
+      `The back-end is gone since ${id}: start it again, and check the rest ` +
+        "by name (--only)",
     );
   }
 }

@@ -393,7 +393,7 @@ Deno.test("a back-end that dies of a request ends the run", async () => {
   assertEquals(
     error.message,
     "The back-end is gone since hostile/ring-beyond: start it again, and " +
-      "check the rest",
+      "check the rest by name (--only)",
   );
 });
 
