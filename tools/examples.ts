@@ -97,10 +97,17 @@ if (import.meta.main) {
   }
   const prefixes = Deno.args.length > 0 ? Deno.args : [""];
   const files = filesWithExamples(prefixes);
+  if (files.length === 0) {
+    console.error(
+      `No file with examples begins with ${prefixes.join(" or ")}: name a ` +
+        `folder or a file of ${FOLDERS.join(", ")}, as docs/front_end.md`,
+    );
+    Deno.exit(1);
+  }
   const passed = await run(config, files);
   console.log(
-    `Examples of ${files.length} files; ${symbols.length - bare.length} of ` +
-      `${symbols.length} public classes and functions have one`,
+    `Files with examples: ${files.length}; public classes and functions with ` +
+      `one: ${symbols.length - bare.length} of ${symbols.length}`,
   );
   const lacks = bare.some(({ name }) => name.startsWith("class "));
   if (!passed || lacks) Deno.exit(1);
