@@ -8,17 +8,14 @@ import {
   type OptionSpecs,
   parseOptionValue,
 } from "../device/options.ts";
-import { UsageError } from "../errors.ts";
+import { SystemError, UsageError } from "../errors.ts";
+import { EPIPE } from "../ffi/abi.ts";
 import { Reactor } from "../io/reactor.ts";
 import { UnixSocket } from "../io/unix_socket.ts";
 import { printable } from "../printable.ts";
 import { readOptions } from "./command_line.ts";
-import type {
-  ControlAnswer,
-  ControlRequest,
-  Resized,
-  Status,
-} from "./control_protocol.ts";
+import { resultOf } from "./control_answer.ts";
+import type { ControlRequest, Resized, Status } from "./control_protocol.ts";
 import { optionTable } from "./help.ts";
 import { LineSocket } from "./line_socket.ts";
 import { nearest } from "./nearest.ts";
@@ -27,6 +24,8 @@ import { ToolError, type ToolOutput } from "./tools.ts";
 const NAME = "ctl";
 const COMMANDS = ["status", "resize"];
 const EXIT_OK = 0;
+const HUNG_UP =
+  "The server hung up: it stops, or has too many clients, try again";
 /** The longest answer that is read, in bytes. */
 const ANSWER_MAX = 16 << 20;
 
@@ -40,6 +39,14 @@ const CTL_OPTIONS = {
   "shrink": {
     type: "boolean",
     describe: "Of resize: the disk may become smaller, which cuts off its end",
+  },
+  "timeout": {
+    type: "number",
+    placeholder: "SECONDS",
+    min: 1,
+    max: 3600,
+    default: 30,
+    describe: "How long the server may take to answer",
   },
   "json": {
     type: "boolean",
@@ -61,7 +68,8 @@ export async function run(
   }
   const request = requestOf(words, given["shrink"] === true);
   const values = completeOptions(CTL_OPTIONS, given);
-  const result = await ask(values["control-path"], request);
+  const { timeout } = values;
+  const result = await ask(values["control-path"], request, timeout);
   const lines = values.json
     ? [JSON.stringify(result, null, 2)]
     : request.command === "status"
@@ -128,27 +136,52 @@ function refuseMore(rest: string[], count: number, command: string): void {
   );
 }
 
-/** What the server at `path` answers. */
-async function ask(path: string, request: ControlRequest): Promise<unknown> {
+/** What the server at `path` answers, within `seconds`. */
+async function ask(
+  path: string,
+  request: ControlRequest,
+  seconds: number,
+): Promise<Status | Resized> {
   const socket = UnixSocket.connect(path);
   using lines = new LineSocket(socket, Reactor.main, ANSWER_MAX);
-  await lines.write(JSON.stringify(request));
-  const line = await lines.read();
-  if (line === null) {
-    throw new ToolError(
-      "The server hung up: it stops, or has too many clients, try again",
-    );
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    lines[Symbol.dispose]();
+  }, 1000 * seconds);
+  try {
+    await lines.write(JSON.stringify(request));
+    const line = await lines.read();
+    if (line === null) throw new ToolError(HUNG_UP);
+    return resultOf(request, line);
+  } catch (error) {
+    if (isLate) {
+      throw new ToolError(
+        `The server did not answer within ${seconds} s: it hangs, or has much ` +
+          "to do; --timeout SECONDS waits longer",
+      );
+    }
+    if (error instanceof UsageError) {
+      throw new ToolError(
+        `The server's answer can't be read: ${error.message}`,
+      );
+    }
+    if (error instanceof SystemError && error.errno === EPIPE) {
+      throw new ToolError(HUNG_UP);
+    }
+    throw error;
+  } finally {
+    clearTimeout(timer);
   }
-  const answer = JSON.parse(line) as ControlAnswer;
-  if (answer.ok) return answer.result;
-  throw new ToolError(answer.error);
 }
 
 function describeStatus({ devices }: Status): string[] {
   return devices.flatMap(({ name, device, connected, features, rings }) => {
     const lines = [
-      `${name} (${device}): ${connected ? "a" : "no"} front-end` +
-      (features === null ? "" : `, ${features.join(" ")}`),
+      `${printable(name)} (${printable(device)}): ${
+        connected ? "a" : "no"
+      } front-end` +
+      (features === null ? "" : `, ${printable(features.join(" "))}`),
     ];
     for (const ring of rings) {
       const state = ring.started

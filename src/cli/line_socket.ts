@@ -16,8 +16,10 @@ export class LineSocket implements Disposable {
   readonly #socket: UnixSocket;
   readonly #reactor: Reactor;
   readonly #limit: number;
-  #pending = new Uint8Array(0);
-  /** Bytes of `#pending` that have no newline. */
+  /** What was received and not read, and room for more. */
+  #pending = new Uint8Array(PIECE);
+  #size = 0;
+  /** Bytes of what is pending that have no newline. */
   #searched = 0;
 
   /** Takes over `socket`; a line has `limit` bytes at most. */
@@ -36,16 +38,18 @@ export class LineSocket implements Disposable {
    */
   async read(): Promise<string | null> {
     for (;;) {
-      const end = this.#pending.indexOf(NEWLINE, this.#searched);
-      const size = end < 0 ? this.#pending.length : end;
+      const pending = this.#pending.subarray(0, this.#size);
+      const end = pending.indexOf(NEWLINE, this.#searched);
+      const size = end < 0 ? pending.length : end;
       if (size > this.#limit) {
         throw new UsageError(
           `A line has more than ${this.#limit} bytes: make it shorter`,
         );
       }
       if (end >= 0) {
-        const line = this.#pending.subarray(0, end);
-        this.#pending = this.#pending.slice(end + 1);
+        const line = pending.slice(0, end);
+        pending.copyWithin(0, end + 1);
+        this.#size -= end + 1;
         this.#searched = 0;
         return decode(line);
       }
@@ -85,12 +89,19 @@ export class LineSocket implements Disposable {
         await this.#reactor.readable(this.#socket.fd.number);
         continue;
       }
-      const joined = new Uint8Array(this.#pending.length + size);
-      joined.set(this.#pending);
-      joined.set(piece.subarray(0, size), this.#pending.length);
-      this.#pending = joined;
+      const total = this.#size + size;
+      if (total > this.#pending.length) this.#grow(total);
+      this.#pending.set(piece.subarray(0, size), this.#size);
+      this.#size = total;
       return true;
     }
+  }
+
+  /** Makes room for `size` bytes, and for as many again: a line may be long. */
+  #grow(size: number): void {
+    const pending = new Uint8Array(2 * size);
+    pending.set(this.#pending.subarray(0, this.#size));
+    this.#pending = pending;
   }
 }
 

@@ -225,6 +225,25 @@ Deno.test("what ctl is not told right is one line that says what to do", async (
   assertStringIncludes(err, "start the server that listens there first");
 });
 
+Deno.test("a server that does not answer is given up", async () => {
+  await using scratch = new Scratch();
+  const path = scratch.file("s");
+  // It listens, and never accepts.
+  using _listener = Deno.listen({ transport: "unix", path });
+  const { code, out, err } = await runProgram(FFI, [
+    ...["ctl", "status", "--control-path", path, "--timeout", "1"],
+  ]);
+  assertEquals(
+    [code, out, err],
+    [
+      1,
+      "",
+      "ringside: The server did not answer within 1 s: it hangs, or has much " +
+      "to do; --timeout SECONDS waits longer\n",
+    ],
+  );
+});
+
 Deno.test("only the user of the server may connect, whatever the umask", async () => {
   const before = Deno.umask(0);
   try {
