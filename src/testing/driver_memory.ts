@@ -151,9 +151,15 @@ export class DriverMemory implements Disposable {
 
   /**
    * Sets `size` bytes apart for good, in the first region (or in the one with
-   * index `region`) that has them: their guest address.
+   * index `region`) that has them: their guest address. Throws a RangeError.
    */
   allocate(size: number, alignment = 16, region?: number): number {
+    if (!Number.isSafeInteger(size) || size < 0) {
+      throw new RangeError(
+        `There are ${size} bytes to be set apart, wanted a whole number, 0 or ` +
+          "more",
+      );
+    }
     for (const [index, { guestAddress, size: all }] of this.regions.entries()) {
       if (region !== undefined && region !== index) continue;
       const free = guestAddress + this.#allocated[index]!;
@@ -206,8 +212,19 @@ export class DriverMemory implements Disposable {
 function specsOf(
   regions: number | readonly DriverRegionSpec[],
 ): readonly DriverRegionSpec[] {
-  if (typeof regions !== "number") return regions;
-  return [{ guestAddress: 0x10000, size: regions }];
+  const specs = typeof regions !== "number"
+    ? regions
+    : [{ guestAddress: 0x10000, size: regions }];
+  for (const { guestAddress, size } of specs) {
+    const isSound = Number.isSafeInteger(guestAddress + size) &&
+      guestAddress >= 0 && size > 0;
+    if (isSound) continue;
+    throw new RangeError(
+      `A region has ${size} bytes at ${guestAddress}, wanted whole numbers ` +
+        "below 2^53, and a byte at least",
+    );
+  }
+  return specs;
 }
 
 /** A memfd and what its pages are. */

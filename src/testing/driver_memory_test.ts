@@ -69,6 +69,30 @@ for (const kind of ["plain", "shared"] as const) {
   });
 }
 
+describe("sizes and addresses that are none", () => {
+  it("make no memory", () => {
+    for (const kind of ["plain", "shared"] as const) {
+      for (const size of [0, -1, 1.5, NaN, 2 ** 60]) {
+        assertThrows(
+          () => DriverMemory[kind](size),
+          RangeError,
+          `${size} byte`,
+        );
+      }
+      const spec = { guestAddress: -4096, size: 4096 };
+      assertThrows(() => DriverMemory[kind]([spec]), RangeError, "-4096");
+    }
+  });
+
+  it("are not allocated, and harm no allocation after", () => {
+    using memory = DriverMemory.plain(0x1000);
+    for (const size of [-1, 0.5, NaN, Infinity]) {
+      assertThrows(() => memory.allocate(size), RangeError, "set apart");
+    }
+    assertEquals(memory.allocate(0x1000), 0x10000);
+  });
+});
+
 describe("DriverMemory.shared", () => {
   it("puts regions into one memfd, around a hole in the guest", () => {
     using memory = DriverMemory.shared([
