@@ -232,7 +232,9 @@ export class Server {
       const socket = await this.#frontEnds.next();
       if (socket === null) return;
       if (this.#stopping) return socket[Symbol.dispose]();
-      await this.#serve(new Session(socket, this.#backend, this.#reactor));
+      await this.#serve(
+        new Session(socket, this.#backend, this.#reactor, this.#name),
+      );
       // Who connects and leaves without end waits for nothing.
       await new Promise<void>((resolve) => setImmediate(resolve));
     }

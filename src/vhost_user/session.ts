@@ -112,6 +112,7 @@ export interface SessionRing {
  * ```
  */
 export class Session {
+  readonly #name: string;
   readonly #channel: Channel;
   readonly #backend: Backend;
   readonly #state: SessionState;
@@ -120,8 +121,14 @@ export class Session {
   #stopping = false;
   #refusals = 0;
 
-  /** Takes over `socket`, a connected one. */
-  constructor(socket: UnixSocket, backend: Backend, reactor: Reactor) {
+  /** Takes over `socket`, a connected one; the log calls the device `name`. */
+  constructor(
+    socket: UnixSocket,
+    backend: Backend,
+    reactor: Reactor,
+    name = "",
+  ) {
+    this.#name = name;
     this.#channel = new Channel(socket, reactor);
     this.#backend = backend;
     this.#state = new SessionState(backend, reactor);
@@ -240,7 +247,9 @@ export class Session {
     error: Error,
   ): Promise<void> {
     if (this.#refusals++ < LOGGED_REFUSALS) {
-      log.warn(`${requestName(message.request)} refused: ${error.message}`);
+      const who = this.#name === "" ? "" : `${this.#name}: `;
+      const what = requestName(message.request);
+      log.warn(`${who}${what} refused: ${error.message}`);
     }
     if (error instanceof FatalProtocolError) throw error;
     if (row?.refusal !== undefined) {

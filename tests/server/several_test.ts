@@ -18,6 +18,8 @@ import { completeOptions } from "../../src/device/options.ts";
 import { Reactor } from "../../src/io/reactor.ts";
 import { UnixSocket } from "../../src/io/unix_socket.ts";
 import { BlockConnection } from "../../src/testing/block_connection.ts";
+import { Frontend } from "../../src/vhost_user/frontend.ts";
+import { NackError } from "../../src/vhost_user/frontend_errors.ts";
 import { hasProgram, requirement } from "../support/require.ts";
 import type { BackEnd } from "../vm/back_end.ts";
 import { eventually, withDeadline } from "../vm/deadline.ts";
@@ -358,6 +360,19 @@ Deno.test("a device that can't be opened names itself and its line, and none is 
       }
     }
   }
+});
+
+Deno.test("the log says whose front-end was refused what", async () => {
+  using several = mixed("inline");
+  await using backEnd = await several.start();
+  {
+    using frontend = await Frontend.connect(several.socketPath("rng1"));
+    await frontend.negotiate();
+    await assertRejects(() => frontend.setVringNum(0, 3), NackError);
+  }
+  await backEnd.stop();
+  assertStringIncludes(backEnd.log, "rng1: SET_VRING_NUM refused: ");
+  await Reactor.main.idle();
 });
 
 /** The line in which the device of that name begins. */
