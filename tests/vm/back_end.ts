@@ -38,6 +38,8 @@ export interface BackEndKind {
   readonly hasEngines: boolean;
   /** Whether its log says that it listens, which it does once it serves. */
   readonly saysListens?: boolean;
+  /** How many devices say so, in no order; 1 unless given. */
+  readonly deviceCount?: number;
   /** Program and arguments. */
   command(options: DiskOptions): string[];
 }
@@ -169,12 +171,13 @@ export class BackEnd implements AsyncDisposable {
     }).spawn();
     const backEnd = new BackEnd(process, options.socketPath);
     try {
-      const saying = `listens on ${options.socketPath}\n`;
+      const { saysListens, deviceCount = 1 } = kind;
+      const count = saysListens ? deviceCount : 0;
       await eventually(
         () =>
           backEnd.#status !== null ||
           listening(options.socketPath, backEnd.pid) &&
-            (!kind.saysListens || backEnd.#log.includes(saying)),
+            backEnd.#log.split(" listens on ").length > count,
         START_TIMEOUT_MS,
         () => `No socket of ${kind.name}: ${backEnd.log}`,
       );

@@ -71,8 +71,7 @@ export function servedCommand(directory: string): string[] {
 
 /**
  * Starts a process for `devices`, which the file in `directory` names, behind
- * the words of `prefix`, as `ip netns exec NAME`. Resolves once the last
- * listens.
+ * the words of `prefix`, as `ip netns exec NAME`. Resolves once all listen.
  */
 export function startServed(
   directory: string,
@@ -84,6 +83,7 @@ export function startServed(
     hasSerial: true,
     hasEngines: true,
     saysListens: true,
+    deviceCount: devices.length,
     command: () => [...prefix, ...servedCommand(directory)],
   };
   const socketPath = socketPathOf(directory, devices.at(-1)!.name);
