@@ -127,6 +127,8 @@ export class FakeDriver implements Disposable, AsyncDisposable {
   readonly #guest: GuestMemory;
   readonly #device: Device | null;
   readonly #epoll: Epoll | null;
+  /** Whether the last turn ended by an error of the device. */
+  #thrown = false;
 
   private constructor(
     device: Device | null,
@@ -220,6 +222,7 @@ export class FakeDriver implements Disposable, AsyncDisposable {
    * moved.
    */
   turn(): boolean {
+    this.#thrown = true;
     let moved = this.#tellSources(0);
     for (const ring of this.rings) if (ring.drain()) moved = true;
     const { uring } = this;
@@ -228,6 +231,7 @@ export class FakeDriver implements Disposable, AsyncDisposable {
       if (uring.reap(REAP_LIMIT) > 0) moved = true;
     }
     for (const ring of this.rings) ring.flush();
+    this.#thrown = false;
     return moved;
   }
 
@@ -362,9 +366,13 @@ export class FakeDriver implements Disposable, AsyncDisposable {
   }
 
   #end(): void {
-    for (const ring of this.rings) ring.stop();
-    this.data[Symbol.dispose]?.();
-    this.uring?.[Symbol.dispose]();
-    this.#epoll?.[Symbol.dispose]();
+    try {
+      // What a device leaves behind that threw is no news.
+      if (!this.#thrown) { for (const ring of this.rings) ring.stop(); }
+      this.data[Symbol.dispose]?.();
+    } finally {
+      this.uring?.[Symbol.dispose]();
+      this.#epoll?.[Symbol.dispose]();
+    }
   }
 }

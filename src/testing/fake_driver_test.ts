@@ -339,3 +339,18 @@ Deno.test("what there is to be closed says how", async () => {
   using bare = FakeDriver.over(() => ECHO);
   assertThrows(() => bare.device, TypeError, "FakeDriver.open");
 });
+
+for (const kind of RING_KINDS) {
+  Deno.test(`what a device throws is what its test sees (${kind.name})`, async () => {
+    const data: DataDevice = {
+      drain(queue) {
+        while (queue.pop()) throw new Error("It is out of ink");
+      },
+    };
+    const act = async (): Promise<void> => {
+      using fake = FakeDriver.over(() => data, { kind });
+      await fake.request([{ room: 1 }]);
+    };
+    await assertRejects(act, Error, "It is out of ink");
+  });
+}
