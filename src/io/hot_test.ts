@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { requirement } from "../../tests/support/require.ts";
+import { uncounted } from "../../tests/support/uncounted.ts";
 import { IoUring } from "./io_uring.ts";
 
 const OPERATIONS = 100_000;
@@ -82,6 +83,7 @@ async function measure(body: string): Promise<Round[]> {
         `--v8-flags=${v8}`,
         path,
       ],
+      ...uncounted(),
     }).output();
     const text = new TextDecoder().decode(stdout);
     const [, ...rounds] = text.split(MARK + "\n");

@@ -7,6 +7,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { describe, it } from "@std/testing/bdd";
+import { uncounted } from "../support/uncounted.ts";
 
 /** What rings do beside their work, see hot_path.ts. */
 const MODES = ["regions", "inflight", "logged", "scattered", "everything"];
@@ -30,7 +31,7 @@ async function traced(
       new URL("./hot_path.ts", import.meta.url).pathname,
       ...[kind, mode, `${count}`, `${parts}`],
     ],
-    env: { NO_COLOR: "1" },
+    ...uncounted({ NO_COLOR: "1" }),
   }).output();
   const decoder = new TextDecoder();
   assertEquals([code, decoder.decode(stderr)], [0, ""]);

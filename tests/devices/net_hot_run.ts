@@ -1,6 +1,6 @@
 /**
  * Sends so many frames through a card, with a driver that allocates nothing,
- * and says when it is warm: for tests that look at what V8 does then.
+ * in rounds: for tests that look at what V8 does then.
  *
  *     deno run --allow-all net_hot_run.ts loopback|tap split|packed [NAME]
  *
@@ -9,10 +9,12 @@
 import type { LoadRing, LoadSegment } from "../../src/load/load_ring.ts";
 import { Card } from "./card.ts";
 import { hotRing, kindNamed } from "./hot_ring.ts";
+import { measureRounds } from "./rounds.ts";
 
 const SIZE = 256;
 const DEPTH = 128;
 const WARM_UP = 400_000;
+/** In each round. */
 const MEASURED = 1_000_000;
 /** Bytes of the frames, in turn. */
 const SIZES = [60, 64, 590, 1514];
@@ -81,14 +83,7 @@ if (import.meta.main) {
   });
   const sides = layOut(card);
   run(card, sides, WARM_UP);
-  // With --expose-gc, so that what comes now is from now.
-  (globalThis as { gc?: () => void }).gc?.();
-  console.log("WARM");
-  const start = performance.now();
-  run(card, sides, MEASURED);
-  const ns = (performance.now() - start) * 1e6 / MEASURED;
-  console.log("DONE");
-  console.error(`${backend}: ${ns.toFixed(0)} ns a frame`);
+  measureRounds(backend!, MEASURED, () => run(card, sides, MEASURED));
   if (backend === "loopback" && sides[0].done < MEASURED) {
     throw new Error(`Only ${sides[0].done} frames came back`);
   }

@@ -4,6 +4,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { Running, Scratch } from "../cli/program.ts";
+import { uncounted } from "../support/uncounted.ts";
 
 const RUN = new URL("silence_run.ts", import.meta.url).pathname;
 /** Those after which the compiler knows all there is; one must be silent. */
@@ -29,6 +30,7 @@ for (const [device, options] of DEVICES) {
         ...[RUN, device, socket, String(ROUNDS)],
       ],
       stderr: "inherit",
+      ...uncounted(),
     }).output();
     assert(success);
     const text = new TextDecoder().decode(stdout);

@@ -4,6 +4,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { BlockLoad } from "../../src/load/block_load.ts";
+import { uncounted } from "../support/uncounted.ts";
 import { eventually } from "../vm/deadline.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).pathname;
@@ -52,6 +53,7 @@ class TracedBackEnd implements AsyncDisposable {
       ],
       stdout: "piped",
       stderr: "piped",
+      ...uncounted(),
     }).spawn();
     this.#followed = [
       follow(this.#process.stdout, (text) => this.output += text),
