@@ -10,6 +10,7 @@
  * @module
  */
 import { coverageOf, type FileCoverage, percent } from "./coverage/lcov.ts";
+import { removeTorn } from "./coverage/torn.ts";
 
 /** The least share of the lines, in percent. */
 const LINES_WANTED = 95;
@@ -69,6 +70,10 @@ function shown(path: string): string {
 
 if (import.meta.main) {
   const [directory = "coverage"] = Deno.args;
+  const torn = await removeTorn(directory);
+  if (torn > 0) {
+    console.log(`${torn} processes were killed while they wrote: left out`);
+  }
   const files = coverageOf(await readLcov(directory));
   const sum = (of: (file: FileCoverage) => number) =>
     files.reduce((total, file) => total + of(file), 0);

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { coverageOf, percent } from "./coverage/lcov.ts";
+import { removeTorn } from "./coverage/torn.ts";
 
 const LCOV = `SF:/house/src/a.ts
 FN:1,a
@@ -38,4 +39,20 @@ Deno.test("lines and branches are counted from an lcov file", () => {
 Deno.test("nothing measured is no success", () => {
   const share = percent(0, 0);
   assertEquals(share >= 95, false);
+});
+
+Deno.test("what a killed process left half written is left out", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    const write = (name: string, text: string) =>
+      Deno.writeTextFile(`${directory}/${name}`, text);
+    await write("whole.json", '{\n  "result": []\n}');
+    await write("empty.json", "");
+    await write("half.json", '{\n  "result": [\n    {}');
+    assertEquals(await removeTorn(directory), 2);
+    const left = Array.from(Deno.readDirSync(directory), ({ name }) => name);
+    assertEquals(left, ["whole.json"]);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
 });
