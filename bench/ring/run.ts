@@ -10,6 +10,7 @@
  *
  * @module
  */
+import { median, row, spread } from "../figures.ts";
 import { checkOut, peer, ringsOf, withoutIommu } from "./contenders.ts";
 import type { Contender } from "./contenders.ts";
 
@@ -33,31 +34,24 @@ async function measure(
   if (!success) throw new Error(`${name} could not be measured`);
   for (const line of new TextDecoder().decode(stdout).trim().split("\n")) {
     const [shape, nanoseconds] = line.split("\t");
-    const row = figures.getOrInsertComputed(shape!, () => new Map());
-    row.getOrInsertComputed(name, () => []).push(Number(nanoseconds));
+    const values = figures.getOrInsertComputed(shape!, () => new Map());
+    values.getOrInsertComputed(name, () => []).push(Number(nanoseconds));
   }
 }
 
-/** Median, then the smallest and the largest. */
-function spread(values: readonly number[] | undefined): string {
-  if (values === undefined) return "-";
-  const sorted = values.toSorted((a, b) => a - b);
-  const median = sorted[Math.floor(sorted.length / 2)]!;
-  const digits = median < 1000 ? 1 : 0;
-  const [middle, low, high] = [median, sorted[0]!, sorted.at(-1)!].map((
-    value,
-  ) => value.toFixed(digits));
-  return `${middle} (${low}-${high})`;
+/** Figures of a shape, with the digits that tell something. */
+function cell(values: readonly number[] | undefined): string {
+  return values === undefined
+    ? "-"
+    : spread(values, median(values) < 1000 ? 1 : 0);
 }
 
 function print(contenders: readonly Contender[], figures: Figures): void {
   const names = contenders.map(({ name }) => name);
-  const row = (cells: readonly string[]) =>
-    console.log(`| ${cells.join(" | ")} |`);
-  row(["ns a chain", ...names]);
-  row(["---", ...names.map(() => "---")]);
+  console.log(row(["ns a chain", ...names]));
+  console.log(row(["---", ...names.map(() => "---")]));
   for (const [shape, values] of figures) {
-    row([shape, ...names.map((name) => spread(values.get(name)))]);
+    console.log(row([shape, ...names.map((name) => cell(values.get(name)))]));
   }
 }
 

@@ -3,9 +3,13 @@
  *
  * @module
  */
+import { SOURCES } from "../peers/cards.ts";
+import {
+  type Contender as BackEnd,
+  MAIN,
+  WORKERS,
+} from "../peers/contender.ts";
 import { DISKS } from "../peers/disks.ts";
-
-const MAIN = new URL("../../main.ts", import.meta.url).pathname;
 
 /** What is started, and what tells that it has. */
 export interface Contender {
@@ -29,22 +33,6 @@ function script(name: string, ...words: string[]): Contender {
   };
 }
 
-/** A device alone, as users run it. */
-function device(
-  name: string,
-  permissions: readonly string[],
-  ...words: string[]
-): Contender {
-  return {
-    name,
-    command: (directory) => [
-      ...[Deno.execPath(), "run", ...permissions, MAIN, ...words],
-      ...["--socket-path", socketOf(directory)],
-    ],
-    sockets: (directory) => [socketOf(directory)],
-  };
-}
-
 /** The same by another main module, that of a bundle. */
 export function bundled(contender: Contender, main: string): Contender {
   return {
@@ -56,17 +44,22 @@ export function bundled(contender: Contender, main: string): Contender {
 }
 
 /** One of the back-ends of `bench:peers`. */
-function backEnd(name: string): Contender {
-  const found = DISKS.find((contender) => contender.name === name)!;
+function backEnd(name: string, contender: BackEnd): Contender {
   return {
-    name: name === "ringside" ? "ringside block" : name,
+    name,
     command: (directory) =>
-      found.command({
+      contender.command({
         socketPath: socketOf(directory),
         file: diskOf(directory),
       }),
     sockets: (directory) => [socketOf(directory)],
   };
+}
+
+/** One of its disks. */
+function disk(name: string): Contender {
+  const found = DISKS.find((contender) => contender.name === name)!;
+  return backEnd(name === "ringside" ? "ringside block" : name, found);
 }
 
 /** So many null disks in one process. */
@@ -84,7 +77,7 @@ export function several(count: number, plane: string): Contender {
       }));
       Deno.writeTextFileSync(config, JSON.stringify({ devices }));
       return [
-        ...[Deno.execPath(), "run", "--allow-ffi", "--allow-read"],
+        ...[Deno.execPath(), "run", ...WORKERS],
         ...[MAIN, "serve", "--config", config],
       ];
     },
@@ -100,11 +93,11 @@ export function starters(empty: string, bundle: string): Contender[] {
   return [
     script("deno, an empty script", empty),
     script("ringside --version", MAIN, "--version"),
-    backEnd("ringside"),
-    backEnd("ringside inline"),
-    bundled(backEnd("ringside"), bundle),
-    bundled(backEnd("ringside inline"), bundle),
-    device("ringside rng", ["--allow-ffi", "--allow-read"], "rng"),
-    backEnd("qemu-storage-daemon"),
+    disk("ringside"),
+    disk("ringside inline"),
+    bundled(disk("ringside"), bundle),
+    bundled(disk("ringside inline"), bundle),
+    backEnd("ringside rng", SOURCES[0]!),
+    disk("qemu-storage-daemon"),
   ];
 }
