@@ -4,6 +4,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { BlockLoad } from "../../src/load/block_load.ts";
+import { follow } from "../support/follow.ts";
 import { uncounted } from "../support/uncounted.ts";
 import { eventually } from "../vm/deadline.ts";
 
@@ -85,15 +86,6 @@ class TracedBackEnd implements AsyncDisposable {
     await this.#process.status;
     await Promise.all(this.#followed);
     Deno.removeSync(this.directory, { recursive: true });
-  }
-}
-
-async function follow(
-  stream: ReadableStream<Uint8Array>,
-  take: (text: string) => void,
-): Promise<void> {
-  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-    take(text);
   }
 }
 

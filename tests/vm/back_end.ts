@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { follow } from "../support/follow.ts";
 import { eventually, withDeadline } from "./deadline.ts";
 
 /** How a disk is served. What a field leaves out is the program's default. */
@@ -152,8 +153,8 @@ export class BackEnd implements AsyncDisposable {
     this.#process = process;
     this.#ended = process.status.then((status) => this.#status = status);
     this.#logged = Promise.all([
-      this.#follow(process.stdout),
-      this.#follow(process.stderr),
+      follow(process.stdout, (text) => this.#log += text),
+      follow(process.stderr, (text) => this.#log += text),
     ]);
   }
 
@@ -275,11 +276,5 @@ export class BackEnd implements AsyncDisposable {
     }
     await this.#ended;
     await this.#logged;
-  }
-
-  async #follow(stream: ReadableStream<Uint8Array>): Promise<void> {
-    for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-      this.#log += text;
-    }
   }
 }

@@ -5,6 +5,7 @@
  * @module
  */
 import { assert } from "@std/assert";
+import { follow } from "../support/follow.ts";
 import { Netns } from "../support/netns.ts";
 import { eventually } from "./deadline.ts";
 import type { End } from "./net_traffic.ts";
@@ -126,14 +127,5 @@ export class Bridge implements AsyncDisposable {
     await this.#watcher?.status;
     await Promise.all(this.#watched);
     this.namespace[Symbol.dispose]();
-  }
-}
-
-async function follow(
-  stream: ReadableStream<Uint8Array>,
-  take: (text: string) => void,
-): Promise<void> {
-  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-    take(text);
   }
 }

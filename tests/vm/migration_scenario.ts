@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import type { BackEnd } from "./back_end.ts";
 import { Bridge } from "./bridge.ts";
 import { eventually } from "./deadline.ts";
@@ -17,6 +17,7 @@ import type { BootFiles } from "./initramfs.ts";
 import { bringUp } from "./net_guest.ts";
 import { Stream } from "./net_stream.ts";
 import type { End } from "./net_traffic.ts";
+import { finish } from "./restless_scenario.ts";
 import { showRings } from "./ring_kind.ts";
 import { hashFile, Stage, type Step } from "./scenario.ts";
 import { socketPathOf, startServing } from "./serving.ts";
@@ -176,15 +177,9 @@ async function moreIsDone(guest: Guest): Promise<void> {
   );
 }
 
-/** Ends fio and rejects if it found a difference. */
-async function finish(guest: Guest): Promise<string> {
-  await guest.output(`
-    kill -INT $(cat /tmp/fio.pid)
-    while kill -0 $(cat /tmp/fio.pid) 2>/dev/null; do usleep 50000; done
-  `);
-  const text = await guest.output("cat /tmp/fio.err /tmp/fio.txt");
-  assert(/err= 0/.test(text), text);
-  assert(!/verify:|err=[1-9]/.test(text), text);
+/** Ends fio; rejects if it found a difference, or the kernel an error. */
+async function finishMoves(guest: Guest): Promise<string> {
+  await finish(guest);
   const log = await guest.output("dmesg");
   assertEquals(/I\/O error|is not a head|Oops|BUG:/.exec(log), null, log);
   return "no difference, no error";
@@ -289,7 +284,7 @@ export async function migrationScenario(
     return `${sizes.join(" and ")} bytes, one TCP connection each`;
   });
   await step("fio found no difference, the kernel no error", async () => {
-    return await finish(traveller.guest);
+    return await finishMoves(traveller.guest);
   });
   await step("the disk is the host's file", async () => {
     const hash = await traveller.guest.output(
