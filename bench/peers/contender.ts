@@ -18,6 +18,8 @@ export interface Contender {
   readonly name: string;
   /** Program and arguments. */
   command(place: Place): string[];
+  /** Options of `ringside bench` that it takes beside those of the work. */
+  readonly load?: readonly string[];
 }
 
 /** ringside itself. */
@@ -43,3 +45,13 @@ export function ringside(
 
 /** What rings on workers need. */
 export const WORKERS: readonly string[] = ["--allow-ffi", "--allow-read"];
+
+/** Whether `contender` is one of ours, however it runs. */
+export function isOurs({ name }: Pick<Contender, "name">): boolean {
+  return name.startsWith("ringside");
+}
+
+/** The command `words` of one of ours, from another main module. */
+export function withMain(words: readonly string[], main: string): string[] {
+  return words.map((word) => word === MAIN ? main : word);
+}

@@ -11,9 +11,15 @@ const LISTEN_ATTEMPTS = 1000;
 const LISTEN_STEP_MS = 20;
 const NS_PER_US = 1e3;
 const PER_K = 1e3;
+const MIB = 2 ** 20;
 
-/** Thousands a second, thousands a CPU second, microseconds. */
-export type Sample = Readonly<Record<Figure, number>>;
+/**
+ * Thousands a second, thousands a CPU second, microseconds; and whatever else is
+ * known of a run, for the history.
+ */
+export type Sample =
+  & Readonly<Record<Figure, number>>
+  & Readonly<Record<string, number>>;
 
 /** How long a run is. */
 export interface Duration {
@@ -43,7 +49,8 @@ export async function measure(
     await listening(place.socketPath, () => ended);
     const { success, stderr } = await new Deno.Command(Deno.execPath(), {
       args: [
-        ...["run", "--allow-ffi", MAIN, "bench", work.device, ...work.load],
+        ...["run", "--allow-ffi", MAIN, "bench", work.device],
+        ...[...work.load, ...contender.load ?? []],
         ...["--socket-path", place.socketPath, "--json", json],
         ...["--time", `${seconds}`, "--warm-up", `${warmUpSeconds}`],
         ...["--backend-pid", `${process.pid}`],
@@ -62,12 +69,31 @@ export async function measure(
   }
 }
 
-function sampleOf({ perSecond, backEnd, latency }: Report): Sample {
+function sampleOf(report: Report): Sample {
+  const { perSecond, latency, notifications } = report;
+  const { kicksPerRequest, callsPerRequest, waits } = notifications;
+  const backEnd = report.backEnd!;
+  // Who only receives has no latencies.
+  const us = (name: "p50" | "p90" | "p99" | "p99.9" | "max") =>
+    (latency?.[name] ?? 0) / NS_PER_US;
   return {
     rate: perSecond.requests / PER_K,
-    cpuRate: backEnd!.requestsPerCpuSecond / PER_K,
-    p50: latency!.p50 / NS_PER_US,
-    p99: latency!.p99 / NS_PER_US,
+    cpuRate: backEnd.requestsPerCpuSecond / PER_K,
+    p50: us("p50"),
+    p99: us("p99"),
+    p90: us("p90"),
+    "p99.9": us("p99.9"),
+    max: us("max"),
+    mibPerSecond: perSecond.bytes / MIB,
+    seconds: report.seconds,
+    requests: report.requests,
+    errors: report.errors,
+    kicksPerRequest,
+    callsPerRequest,
+    waits,
+    userSeconds: backEnd.userSeconds,
+    systemSeconds: backEnd.systemSeconds,
+    peakMemoryMib: backEnd.peakMemoryBytes / MIB,
   };
 }
 

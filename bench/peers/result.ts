@@ -4,17 +4,18 @@
  * @module
  */
 import { median, row, spread } from "../figures.ts";
+import { isOurs } from "./contender.ts";
 import type { Sample } from "./measure.ts";
 import type { Bar, Figure, Work } from "./work.ts";
 
 /** What the figures are called, and digits behind the point. */
-const FIGURES: Readonly<Record<Figure, readonly [string, number]>> = {
+export const FIGURES: Readonly<Record<Figure, readonly [string, number]>> = {
   rate: ["k a second", 0],
   p50: ["p50 us", 1],
   p99: ["p99 us", 1],
   cpuRate: ["k a CPU second", 0],
 };
-const NAMES = Object.keys(FIGURES) as Figure[];
+export const NAMES = Object.keys(FIGURES) as Figure[];
 
 /** The samples of a work, by contender; ours first. */
 export interface Result {
@@ -54,7 +55,7 @@ export function lines({ samples }: Result): string[] {
 export function standings({ work, samples }: Result): Standing[] {
   const [ours, ...others] = [...samples]
     // Another way to run ours is no peer.
-    .filter(([name]) => name === "ringside" || !name.startsWith("ringside"))
+    .filter(([name], i) => i === 0 || !isOurs({ name }))
     .map(([, all]) => all);
   if (ours === undefined || others.length === 0) return [];
   return work.bars.map((bar) => {

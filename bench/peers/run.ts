@@ -14,116 +14,69 @@
  *
  * @module
  */
-import { parseArgs } from "@std/cli/parse-args";
+import { contest, type Entrant, makeDisk, warm } from "./contest.ts";
+import { remember } from "./history.ts";
 import { machine } from "./machine.ts";
-import { type Duration, measure, measureBare, type Sample } from "./measure.ts";
+import { measure, measureBare } from "./measure.ts";
 import { fileName, picture } from "./picture.ts";
+import { type Plan, planOf, worksNamed } from "./plan.ts";
 import { head, lines, type Result, standingLines } from "./result.ts";
-import { type Work, WORKS } from "./work.ts";
+import type { Work } from "./work.ts";
 
-const HISTORY = new URL("../history.jsonl", import.meta.url);
 const RESULTS = new URL("../results/", import.meta.url);
-const DISK_MIB = 512;
 
-/** A file whose bytes are not 0, and are in the page cache. */
-async function makeDisk(file: string): Promise<void> {
-  const bytes = new Uint8Array(1 << 20).fill(0x5a);
-  using image = await Deno.open(file, { create: true, write: true });
-  for (let i = 0; i < DISK_MIB; i++) await image.write(bytes);
-  await image.syncData();
-}
-
-/** How a work is measured. */
-interface Plan extends Duration {
-  readonly rounds: number;
-  /** Where reports are kept. */
-  readonly reports: string;
-}
-
-/** All contenders of `work`, in turn; those that fail are named, and left out. */
+/** All contenders of `work`, in turn, on the disk in `directory`. */
 async function compete(
   work: Work,
   directory: string,
-  { rounds, reports, ...duration }: Plan,
+  plan: Plan,
 ): Promise<Result> {
   const file = `${directory}/disk.img`;
   const place = { file, socketPath: `${directory}/0` };
-  const runs = work.contenders.map((contender) => ({
+  const reports = plan.reports ?? directory;
+  const entrants: Entrant[] = work.contenders.map((contender) => ({
     name: contender.name,
-    run: (json: string) => measure(contender, work, place, duration, json),
+    run: (round) => {
+      const { name } = contender;
+      const json = `${fileName(`${name} ${work.name} ${round}`)}.json`;
+      return measure(contender, work, place, plan, `${reports}/${json}`);
+    },
   }));
   const { bare } = work;
   if (bare !== undefined) {
-    runs.push({ name: "fio", run: () => measureBare(bare, place, duration) });
+    entrants.push({ name: "fio", run: () => measureBare(bare, place, plan) });
   }
-  const samples = new Map(
-    runs.map(({ name }): [string, Sample[]] => [name, []]),
-  );
-  // Whatever else the machine did, it is in the page cache now.
-  await Deno.readFile(file);
-  for (let round = 0; round < rounds; round++) {
-    for (const { name, run } of runs) {
-      if (!samples.has(name)) continue;
-      try {
-        const json = `${fileName(`${name} ${work.name} ${round}`)}.json`;
-        samples.get(name)!.push(await run(`${reports}/${json}`));
-      } catch (error) {
-        console.error(`${name} is left out: ${(error as Error).message}`);
-        samples.delete(name);
-      }
-    }
-  }
-  return { work, samples };
+  await warm(file);
+  return { work, samples: await contest(entrants, plan.rounds) };
 }
 
-async function remember(result: Result, about: unknown): Promise<void> {
-  const samples = Object.fromEntries(result.samples);
-  const line = {
-    date: new Date().toISOString(),
-    about,
-    work: result.work.name,
-  };
-  await Deno.writeTextFile(
-    HISTORY,
-    `${JSON.stringify({ ...line, samples })}\n`,
-    { append: true },
-  );
-}
-
-if (import.meta.main) {
-  const options = parseArgs(Deno.args, {
-    boolean: ["dry"],
-    string: ["rounds", "seconds", "warm-up", "reports"],
-    default: { rounds: "5", seconds: "1", "warm-up": "1" },
-  });
-  const words = options._.map(String);
-  const works = WORKS.filter(({ name }) =>
-    words.length === 0 || words.some((word) => name.includes(word))
-  );
-  const directory = await Deno.makeTempDir({ prefix: "ringside-bench-" });
-  const plan = {
-    rounds: Number(options.rounds),
-    reports: String(options.reports ?? directory),
-    seconds: Number(options.seconds),
-    warmUpSeconds: Number(options["warm-up"]),
-  };
-  const about = machine();
-  await Deno.mkdir(plan.reports, { recursive: true });
+async function run(plan: Plan, directory: string): Promise<void> {
+  const { rounds, seconds, warmUpSeconds, isDry } = plan;
+  const about = { ...machine(), rounds, seconds, warmUpSeconds };
   const results: Result[] = [];
-  try {
-    await makeDisk(`${directory}/disk.img`);
-    for (const work of works) {
-      const result = await compete(work, directory, plan);
-      results.push(result);
-      console.log(`\n${work.name}\n\n${head()}\n${lines(result).join("\n")}`);
-      if (!options.dry) await remember(result, about);
-    }
-  } finally {
-    await Deno.remove(directory, { recursive: true });
+  await makeDisk(`${directory}/disk.img`);
+  for (const work of worksNamed(plan.words)) {
+    const result = await compete(work, directory, plan);
+    results.push(result);
+    console.log(`\n${work.name}\n\n${head()}\n${lines(result).join("\n")}`);
+    if (!isDry) await remember(work.name, about, result.samples);
   }
   console.log(
     "\n| work | figure | wanted | is |  |\n| --- | --- | --- | --- | --- |",
   );
   console.log(results.flatMap(standingLines).join("\n"));
-  if (!options.dry) await picture(RESULTS, results);
+  if (!isDry) await picture(RESULTS, results);
+}
+
+if (import.meta.main) {
+  const plan = planOf(Deno.args);
+  if (plan.reports !== undefined) {
+    await Deno.mkdir(plan.reports, { recursive: true });
+  }
+  const directory = await Deno.makeTempDir({ prefix: "ringside-bench-" });
+  try {
+    await run(plan, directory);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
 }

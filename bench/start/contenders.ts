@@ -7,6 +7,7 @@ import { SOURCES } from "../peers/cards.ts";
 import {
   type Contender as BackEnd,
   MAIN,
+  withMain,
   WORKERS,
 } from "../peers/contender.ts";
 import { DISKS } from "../peers/disks.ts";
@@ -38,8 +39,7 @@ export function bundled(contender: Contender, main: string): Contender {
   return {
     ...contender,
     name: `${contender.name}, bundled`,
-    command: (directory) =>
-      contender.command(directory).map((word) => word === MAIN ? main : word),
+    command: (directory) => withMain(contender.command(directory), main),
   };
 }
 

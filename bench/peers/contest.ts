@@ -1,0 +1,56 @@
+/**
+ * Rounds of a contest: each contender in turn, again and again, so that all of
+ * them have the same weather.
+ *
+ * @module
+ */
+import type { Sample } from "./measure.ts";
+
+const DISK_MIB = 512;
+
+/** One who takes part in a contest. */
+export interface Entrant {
+  /** As in the tables. */
+  readonly name: string;
+  /** One run; what it is, in the round with this number. */
+  run(round: number): Promise<Sample>;
+}
+
+/**
+ * The samples of all entrants, by name, after so many rounds; those that fail
+ * are named, and left out.
+ */
+export async function contest(
+  entrants: readonly Entrant[],
+  rounds: number,
+): Promise<ReadonlyMap<string, readonly Sample[]>> {
+  const samples = new Map(
+    entrants.map(({ name }): [string, Sample[]] => [name, []]),
+  );
+  for (let round = 0; round < rounds; round++) {
+    for (const { name, run } of entrants) {
+      const of = samples.get(name);
+      if (of === undefined) continue;
+      try {
+        of.push(await run(round));
+      } catch (error) {
+        console.error(`${name} is left out: ${(error as Error).message}`);
+        samples.delete(name);
+      }
+    }
+  }
+  return samples;
+}
+
+/** Makes a file whose bytes are not 0. */
+export async function makeDisk(file: string): Promise<void> {
+  const bytes = new Uint8Array(1 << 20).fill(0x5a);
+  using image = await Deno.open(file, { create: true, write: true });
+  for (let i = 0; i < DISK_MIB; i++) await image.write(bytes);
+  await image.syncData();
+}
+
+/** Has all of a file in the page cache, whatever else the machine did. */
+export async function warm(file: string): Promise<void> {
+  await Deno.readFile(file);
+}
