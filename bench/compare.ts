@@ -1,0 +1,74 @@
+/**
+ * `deno task bench:compare`: two revisions of this repository do the works of
+ * `bench:peers`, in turn, round after round, driven by the program of the
+ * working tree. Prints medians with their spread, the ratio of the second to
+ * the first, and whether it is more than the spread.
+ *
+ *     compare.ts REVISION [REVISION | "working tree"] [--rounds=5] [--seconds=1]
+ *                [--warm-up=1] [WORDS]...
+ *
+ * Without a second revision it is the working tree. With words, only works that
+ * have one of them in their name.
+ *
+ * @module
+ */
+import { contest, type Entrant, makeDisk, warm } from "./peers/contest.ts";
+import { isOurs, withMain } from "./peers/contender.ts";
+import { measure } from "./peers/measure.ts";
+import { type Plan, planOf, worksNamed } from "./peers/plan.ts";
+import type { Work } from "./peers/work.ts";
+import { sidesOf, Tree } from "./compare/revision.ts";
+import { verdictHead, verdictLines } from "./compare/verdict.ts";
+
+/** One work, by each of ours from both trees: lines of a table. */
+async function compare(
+  work: Work,
+  trees: readonly [Tree, Tree],
+  directory: string,
+  plan: Plan,
+): Promise<string[]> {
+  const file = `${directory}/disk.img`;
+  const place = { file, socketPath: `${directory}/0` };
+  await warm(file);
+  const lines: string[] = [];
+  for (const ours of work.contenders.filter(isOurs)) {
+    const entrants = trees.map(({ name, main }): Entrant => {
+      const contender = {
+        ...ours,
+        command: (at: typeof place) => withMain(ours.command(at), main),
+      };
+      const json = `${directory}/report.json`;
+      const run = () => measure(contender, work, place, plan, json);
+      return { name: `${ours.name}, ${name}`, run };
+    });
+    const samples = await contest(entrants, plan.rounds);
+    const [before, after] = entrants.map(({ name }) => samples.get(name));
+    if (before === undefined || after === undefined) continue;
+    lines.push(...verdictLines(ours.name, before, after));
+  }
+  return lines;
+}
+
+async function run(plan: Plan, directory: string): Promise<void> {
+  const sides = await sidesOf(plan.words);
+  await using before = await Tree.of(sides.before, directory);
+  await using after = await Tree.of(sides.after, directory);
+  await makeDisk(`${directory}/disk.img`);
+  for (const work of worksNamed(sides.words)) {
+    const lines = await compare(work, [before, after], directory, plan);
+    const table = [verdictHead(before.name, after.name), ...lines].join("\n");
+    console.log(`\n${work.name}\n\n${table}`);
+  }
+}
+
+if (import.meta.main) {
+  const directory = await Deno.makeTempDir({ prefix: "ringside-compare-" });
+  try {
+    await run(planOf(Deno.args), directory);
+  } catch (error) {
+    console.error((error as Error).message);
+    Deno.exitCode = 2;
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
