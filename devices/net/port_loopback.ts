@@ -3,6 +3,7 @@
  * @module
  */
 import type { DataPlaneServices } from "../../src/device/device.ts";
+import { EAGAIN } from "../../src/ffi/abi.ts";
 import type { IovecList } from "../../src/io/iovec.ts";
 import type { HostSeed, OutgoingFrame, Port } from "./backend.ts";
 import { createFrameRing, FrameRing } from "./frame_ring.ts";
@@ -20,6 +21,8 @@ const ADDRESS_SIZE = 6;
 /** One queue pair that is looped back to itself. */
 export class LoopbackPort implements Port {
   readonly headSize = HEADER_SIZE;
+  /** Frames that were sent and not received yet. */
+  waiting = 0;
   readonly #ring: FrameRing;
   readonly #copy: GuestCopy;
   #enabled = false;
@@ -33,7 +36,9 @@ export class LoopbackPort implements Port {
   }
 
   receive(list: IovecList, first: number, count: number): number {
-    return this.#ring.take(list, first, count, this.#copy);
+    const result = this.#ring.take(list, first, count, this.#copy);
+    if (result !== -EAGAIN) this.waiting--;
+    return result;
   }
 
   send(frame: OutgoingFrame): number {
@@ -50,12 +55,15 @@ export class LoopbackPort implements Port {
       ring.setByteAt(place, at + ADDRESS_SIZE, destination);
     }
     ring.commit(place, frame.size);
+    this.waiting++;
     return frame.size;
   }
 
   enable(enabled: boolean): void {
     this.#enabled = enabled;
-    if (!enabled) this.#ring.drop();
+    if (enabled) return;
+    this.#ring.drop();
+    this.waiting = 0;
   }
 
   [Symbol.dispose](): void {

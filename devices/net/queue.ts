@@ -7,6 +7,7 @@ import type { Virtqueue } from "../../src/virtqueue/virtqueue.ts";
 import type { HostSeed, Port } from "./backend.ts";
 import { Capture, type CaptureSeed } from "./capture.ts";
 import { Counters } from "./counters.ts";
+import { Mirror } from "./mirror.ts";
 import { LoopbackPort } from "./port_loopback.ts";
 import { SwitchPort, type SwitchSeed } from "./port_switch.ts";
 import { TapPort, type TapSeed } from "./port_tap.ts";
@@ -69,6 +70,9 @@ class Pair implements Disposable {
   readonly port: Port;
   readonly receive: Receive;
   readonly transmit: Transmit;
+  /** The short way of a loopback, and who knows of frames on the long one. */
+  readonly #mirror: Mirror | null;
+  readonly #loopback: LoopbackPort | null;
 
   constructor(
     seed: NetSeed,
@@ -80,6 +84,35 @@ class Pair implements Disposable {
     this.port = openPort(seed.host, index, services);
     this.receive = new Receive(services, this.port, capture, counters);
     this.transmit = new Transmit(this.port, capture, counters);
+    this.#loopback = this.port instanceof LoopbackPort ? this.port : null;
+    // What is captured is gathered in a list for the kernel anyway.
+    const isShort = this.#loopback !== null && capture === null;
+    this.#mirror = isShort ? new Mirror(counters) : null;
+  }
+
+  /** Brings the driver what the host has. */
+  drainReceive(queue: Virtqueue): void {
+    if (this.#mirror === null || !this.#isClear) this.receive.drain(queue);
+  }
+
+  /** Takes what the driver sends. */
+  drainTransmit(queue: Virtqueue): void {
+    const mirror = this.#mirror;
+    if (mirror !== null && this.#isClear && mirror.drain(queue)) return;
+    this.transmit.drain(queue);
+  }
+
+  /** The driver takes what is received on `queue`, or no longer. */
+  enable(queue: Virtqueue, enabled: boolean): void {
+    if (this.#mirror !== null) {
+      this.#mirror.receiveQueue = enabled ? queue : null;
+    }
+    this.port.enable(enabled);
+  }
+
+  /** Whether no frame is on the long way, which others would overtake. */
+  get #isClear(): boolean {
+    return this.#loopback!.waiting === 0 && !this.receive.isShort;
   }
 
   apply(modes: NetModes): void {
@@ -128,8 +161,8 @@ class NetPairs implements DataDevice {
 
   drain(queue: Virtqueue): void {
     const pair = this.#pairs[queue.index >> 1]!;
-    if (isReceive(queue)) pair.receive.drain(queue);
-    else pair.transmit.drain(queue);
+    if (isReceive(queue)) pair.drainReceive(queue);
+    else pair.drainTransmit(queue);
   }
 
   /** A frame that is parked waits for buffers; all else waits for the host. */
@@ -145,11 +178,11 @@ class NetPairs implements DataDevice {
   }
 
   enable(queue: Virtqueue, enabled: boolean): void {
-    if (isReceive(queue)) this.#pairs[queue.index >> 1]!.port.enable(enabled);
+    if (isReceive(queue)) this.#pairs[queue.index >> 1]!.enable(queue, enabled);
   }
 
   stop(queue: Virtqueue): void {
-    if (isReceive(queue)) this.#pairs[queue.index >> 1]!.port.enable(false);
+    if (isReceive(queue)) this.#pairs[queue.index >> 1]!.enable(queue, false);
   }
 
   update(state: unknown): void {

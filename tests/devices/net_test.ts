@@ -101,6 +101,39 @@ for (const mergeable of [true, false]) {
   );
 }
 
+each(
+  "loopback: frames of all kinds at once, in order",
+  async ({ loopback }) => {
+    await using h = await loopback({}, { queueSize: 256 });
+    const layouts = [[1 << 20], [12], [5, 20], [1 << 20]];
+    const frames = [60, 5000, 61, 62, 1500, 63, 6000, 64, 65, 66, 9000, 67]
+      .map((size, i) => ethernet(mac(1), mac(i), size));
+    for (const early of [0, 2, 4]) {
+      for (const [i, frame] of frames.entries()) {
+        const readable = layouts[i % layouts.length]!;
+        h.driver.stage(frame, undefined, { readable });
+      }
+      // For some of them there is a buffer at once, for others later.
+      h.driver.post(early);
+      h.driver.publishFrames();
+      h.settle();
+      h.driver.post(40);
+      h.settle();
+      const back: Uint8Array[] = [];
+      for (let got; (got = h.driver.take()) !== null;) back.push(got.frame);
+      assertEquals(
+        back.map(({ length }) => length),
+        frames.map((f) => f.length),
+      );
+      assertEquals(
+        back.map((frame) => [...frame.subarray(12)]),
+        frames.map((frame) => [...frame.subarray(12)]),
+      );
+      assertEquals(h.driver.takeSent(), frames.length);
+    }
+  },
+);
+
 each("loopback: no buffers, no loss", async ({ loopback }) => {
   await using h = await loopback({}, { queueSize: 1024 });
   const frames = Array.from({ length: 400 }, (_, i) => frameOf(60 + i, i));
