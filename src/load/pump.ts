@@ -40,6 +40,9 @@ export class Pump implements Disposable {
   readonly #stallMs: number;
   readonly #epoll = Epoll.open();
   readonly #budget = new Budget();
+  /** The connection, whose end is seen here; -1 for none. */
+  readonly #connectionFd: number;
+  #isHungUp = false;
   #waits = 0;
   /** When the run began, and when something moved last. */
   #startSeconds = 0;
@@ -48,14 +51,25 @@ export class Pump implements Disposable {
   #movedNanoseconds = 0;
   #endMs = 0;
 
-  /** `stallMs`: nothing came back for so long means that nothing will. */
-  constructor(lanes: readonly Lane[], polled: boolean, stallMs: number) {
+  /**
+   * `stallMs`: nothing came back for so long means that nothing will, as the
+   * end of the connection `connectionFd` does.
+   */
+  constructor(
+    lanes: readonly Lane[],
+    polled: boolean,
+    stallMs: number,
+    connectionFd = -1,
+  ) {
     this.#lanes = lanes;
     this.#polled = polled;
     this.#stallMs = stallMs;
+    this.#connectionFd = connectionFd;
     for (const { callFd } of lanes) {
       this.#epoll.add(callFd.fd.number, Epoll.IN | Epoll.EDGE);
     }
+    if (connectionFd < 0) return;
+    this.#epoll.add(connectionFd, Epoll.READ_HANGUP | Epoll.EDGE);
   }
 
   /** Keeps every lane busy until `limit`, and then takes back what is out. */
@@ -127,12 +141,14 @@ export class Pump implements Disposable {
 
   /** Nothing moved: sleeps until a call, unless it polls. */
   #rest(): void {
+    // It was seen before the last turn: there is nothing more in the rings.
+    if (this.#isHungUp) this.#giveUp("hung up");
     const stalled = millisecondsSince(
       this.#movedSeconds,
       this.#movedNanoseconds,
     );
-    if (stalled >= this.#stallMs) this.#giveUp();
-    if (this.#polled) return;
+    if (stalled >= this.#stallMs) this.#giveUp("stalled");
+    if (this.#polled) return this.#wait(0);
     const lanes = this.#lanes;
     let isReady = false;
     for (let i = 0; i < lanes.length; i++) {
@@ -142,10 +158,18 @@ export class Pump implements Disposable {
       const untilEnd = this.#endMs - this.#sinceStart();
       const untilStall = this.#stallMs - stalled;
       const left = untilEnd > 0 ? Math.min(untilEnd, untilStall) : untilStall;
-      this.#epoll.wait(Math.ceil(Math.min(left, WAIT_MAX_MS)));
+      this.#wait(Math.ceil(Math.min(left, WAIT_MAX_MS)));
       this.#waits++;
     }
     for (let i = 0; i < lanes.length; i++) lanes[i]!.ring.disarm();
+  }
+
+  /** Waits for a call, or the end of the connection. */
+  #wait(milliseconds: number): void {
+    const count = this.#epoll.wait(milliseconds);
+    for (let i = 0; i < count; i++) {
+      if (this.#epoll.dataAt(i) === this.#connectionFd) this.#isHungUp = true;
+    }
   }
 
   #moved(): void {
@@ -157,9 +181,15 @@ export class Pump implements Disposable {
     return millisecondsSince(this.#startSeconds, this.#startNanoseconds);
   }
 
-  #giveUp(): never {
+  #giveUp(why: "hung up" | "stalled"): never {
     let out = 0;
     for (const lane of this.#lanes) out += lane.outCount;
+    if (why === "hung up") {
+      throw new LoadError(
+        `The back-end hung up while it had ${out} buffers: it ended or ` +
+          "crashed, and its own messages may say why",
+      );
+    }
     throw new LoadError(
       `The back-end gave nothing back for ${this.#stallMs / 1000} s while it ` +
         `had ${out} buffers: it hangs or is gone, or --stall-limit is too short`,

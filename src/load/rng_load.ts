@@ -39,7 +39,7 @@ export class RngLoad implements Load {
     this.#wire = wire;
     this.#lane = lane;
     this.#work = work;
-    this.#pump = new Pump([lane], polled, stallMs);
+    this.#pump = new Pump([lane], polled, stallMs, wire.frontend.fd);
     this.facts = {
       ringSize: lane.ring.size,
       eventIndex: wire.has(VIRTIO_F_EVENT_IDX),

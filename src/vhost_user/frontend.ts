@@ -441,6 +441,14 @@ export class Frontend implements Disposable {
   }
 
   /**
+   * The descriptor of the connection, for who blocks and would see its end
+   * there; it stays this one's, and is -1 once disposed.
+   */
+  get fd(): number {
+    return this.#link.fd;
+  }
+
+  /**
    * Resolves when the back-end hung up or died. Rejects with a CancelledError
    * when this connection is disposed before.
    */

@@ -151,6 +151,11 @@ export class FrontendLink implements Disposable {
     return this.#channel.receive();
   }
 
+  /** The descriptor of the socket, which stays this one's; -1 once disposed. */
+  get fd(): number {
+    return this.#socket.fd.number;
+  }
+
   /** Resolves when the back-end hung up; rejects with a CancelledError once disposed. */
   async hungUp(): Promise<void> {
     for (;;) {
