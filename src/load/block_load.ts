@@ -12,6 +12,7 @@ import {
   FLUSH,
   OPERATIONS,
   READ,
+  SECTOR_SIZE,
   STATUS_OFFSET,
   WRITE,
 } from "./block_work.ts";
@@ -29,7 +30,6 @@ const VIRTIO_BLK_F_BLK_SIZE = 1n << 6n;
 const VIRTIO_BLK_F_FLUSH = 1n << 9n;
 const VIRTIO_BLK_F_MQ = 1n << 12n;
 
-const SECTOR_SIZE = 512;
 const HEADER_SIZE = 16;
 /** Of `struct virtio_blk_config`, as far as is read. */
 const CONFIG_SIZE = 24;
@@ -95,7 +95,7 @@ export class BlockLoad implements Load {
     this.#histogram = histogram;
     this.#size = sizeOf(options);
     const lanes = queues.map(({ lane }) => lane);
-    this.#pump = new Pump(lanes, polled, stallMs);
+    this.#pump = new Pump(lanes, polled, stallMs, wire.frontend.fd);
     this.facts = {
       capacity,
       ringSize: lanes[0]!.ring.size,
@@ -156,6 +156,7 @@ export class BlockLoad implements Load {
     const write = sum(({ work }) => work.counts[WRITE]!);
     const flush = sum(({ work }) => work.counts[FLUSH]!);
     const errors = sum(({ work }) => work.errors);
+    const wrongLengths = sum(({ work }) => work.wrongLengths);
     const checks = this.#queues.some(({ pattern }) => pattern !== null);
     const mismatches = sum(({ pattern }) => pattern?.mismatches ?? 0);
     const checked = sum(({ pattern }) => pattern?.checked ?? 0);
@@ -169,7 +170,7 @@ export class BlockLoad implements Load {
       },
       requests: read + write + flush + errors,
       errors,
-      failures: errors + mismatches,
+      failures: errors + wrongLengths + mismatches,
       bytes: (read + write) * this.#size,
       latency: this.#histogram,
       complaints: this.#complaints(),
@@ -190,6 +191,13 @@ export class BlockLoad implements Load {
         lines.push(
           `Ring ${index}: ${work.errors} requests failed, the first with ` +
             `status ${work.firstStatus}`,
+        );
+      }
+      if (work.wrongLengths > 0) {
+        lines.push(
+          `Ring ${index}: ${work.wrongLengths} requests came back with a ` +
+            `wrong used length, the first with ${work.firstLength}, wanted ` +
+            `${work.wantedLength}`,
         );
       }
       if (pattern !== null && pattern.mismatches > 0) {

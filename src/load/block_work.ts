@@ -22,6 +22,8 @@ const CONTROL_WORDS = CONTROL_SIZE / 4;
 /** Where in it the status is. */
 export const STATUS_OFFSET = 16;
 const NO_STATUS = 0xff;
+/** The sectors of virtio, bytes. */
+export const SECTOR_SIZE = 512;
 
 /** What a load on a disk works on. */
 export interface BlockWorkOptions {
@@ -51,6 +53,12 @@ export class BlockWork implements Work {
   errors = 0;
   /** The status of the first of those. */
   firstStatus = 0;
+  /** Requests that came back well, but with another used length than theirs. */
+  wrongLengths = 0;
+  /** The used length of the first of those. */
+  firstLength = 0;
+  /** That which was wanted of it. */
+  wantedLength = 0;
   readonly #control: Uint32Array<ArrayBuffer>;
   readonly #bytes: Uint8Array;
   readonly #blocks: number;
@@ -59,6 +67,8 @@ export class BlockWork implements Work {
   readonly #mix: Uint8Array;
   readonly #pattern: Pattern | null;
   readonly #operations: Uint8Array;
+  /** What the device writes, by operation: data, and the status. */
+  readonly #lengths: Uint32Array;
   /** By slot. */
   readonly #blockOf: Float64Array;
   readonly #nextBlock: Float64Array;
@@ -80,6 +90,8 @@ export class BlockWork implements Work {
     this.#mix = options.mix;
     this.#pattern = options.pattern;
     this.#operations = new Uint8Array(slots);
+    const { sectorsPerBlock } = options;
+    this.#lengths = Uint32Array.of(sectorsPerBlock * SECTOR_SIZE + 1, 1, 1);
     this.#blockOf = new Float64Array(slots);
     this.#nextBlock = Float64Array.of(options.firstBlock);
     this.#state = options.seed | 0;
@@ -90,6 +102,7 @@ export class BlockWork implements Work {
     this.counts.fill(0);
     this.errors = 0;
     this.firstStatus = 0;
+    this.wrongLengths = 0;
   }
 
   prepare(slot: number): number {
@@ -111,11 +124,17 @@ export class BlockWork implements Work {
     return operation;
   }
 
-  finish(slot: number, _written: number): void {
+  finish(slot: number, written: number): void {
     const status = this.#bytes[slot * CONTROL_SIZE + STATUS_OFFSET]!;
     const operation = this.#operations[slot]!;
-    if (status === 0) this.counts[operation] = this.counts[operation]! + 1;
-    else if (this.errors++ === 0) this.firstStatus = status;
+    if (status === 0) {
+      this.counts[operation] = this.counts[operation]! + 1;
+      const wanted = this.#lengths[operation]!;
+      if (written !== wanted && this.wrongLengths++ === 0) {
+        this.firstLength = written;
+        this.wantedLength = wanted;
+      }
+    } else if (this.errors++ === 0) this.firstStatus = status;
     const pattern = this.#pattern;
     if (pattern === null || operation === FLUSH) return;
     const block = this.#blockOf[slot]!;

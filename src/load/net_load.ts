@@ -67,7 +67,7 @@ export class NetLoad implements Load {
     this.#direction = options.direction ?? "loopback";
     // What was received first: it makes room for what is sent.
     const lanes = pairs.flatMap(({ receive, transmit }) => [receive, transmit]);
-    this.#pump = new Pump(lanes, polled, stallMs);
+    this.#pump = new Pump(lanes, polled, stallMs, wire.frontend.fd);
     this.facts = {
       ringSize: lanes[0]!.ring.size,
       eventIndex: wire.has(VIRTIO_F_EVENT_IDX),
@@ -136,7 +136,8 @@ export class NetLoad implements Load {
       counts: { sent, received, lost },
       requests: isSending ? sent : answered + errors,
       errors,
-      failures: errors,
+      // Some may get lost; where all are, nothing was measured.
+      failures: errors + (answered === 0 ? lost : 0),
       bytes: isSending
         ? sum(({ frames }) => frames.bytes)
         : sum(({ receive }) => receive.bytes),
@@ -146,7 +147,12 @@ export class NetLoad implements Load {
           `${errors} buffers came back without a frame, or with more than ` +
           "they have room for",
         ]),
-        ...(lost === 0 ? [] : [`${lost} frames did not come back`]),
+        ...(lost === 0 ? [] : [
+          answered === 0
+            ? `None of ${lost} frames came back: the card does not send back ` +
+              "what it gets, for which there is --direction tx"
+            : `${lost} frames did not come back`,
+        ]),
       ],
     };
   }

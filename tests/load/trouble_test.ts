@@ -1,4 +1,9 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { BlockLoad } from "../../src/load/block_load.ts";
+import { LoadError } from "../../src/load/mod.ts";
+import { Reactor } from "../../src/io/reactor.ts";
+import { Server } from "../../src/server/server.ts";
+import { type DiskDefects, wrongDisk } from "../check/support/wrong_disk.ts";
 import { Running, Scratch } from "../cli/program.ts";
 import { bench } from "./support.ts";
 
@@ -44,6 +49,63 @@ for (const mode of ["--polled", "--indirect"]) {
     );
   });
 }
+
+for (const polled of [true, false]) {
+  const kind = polled ? "polls" : "sleeps";
+  Deno.test(`a back-end that died is seen by a driver that ${kind}`, async () => {
+    await using scratch = new Scratch();
+    const socket = scratch.file("s");
+    await using disk = new Running(["--allow-ffi", "--allow-read"], [
+      ...["block", "--socket-path", socket, "--blk-null", "1M"],
+    ]);
+    await disk.says("listens");
+    // The limit is longer than any test may take.
+    const options = { depth: 7, polled, stallMs: 3_600_000 };
+    using load = await BlockLoad.open(socket, options);
+    assertEquals(load.run({ requests: 100 }).failures, 0);
+    await disk.end("SIGKILL");
+    assertThrows(
+      () => load.run({ requests: 100 }),
+      LoadError,
+      "The back-end hung up while it had 7 buffers: it ended or crashed",
+    );
+  });
+}
+
+/** What the bench says of a disk of this process, with defects. */
+async function benchWrong(scratch: Scratch, defects: DiskDefects) {
+  const socketPath = scratch.file("s");
+  const options = { socketPath, dataPlane: "inline" } as const;
+  const server = await Server.open("wrong", wrongDisk(defects), options);
+  const running = server.run();
+  try {
+    return await bench(scratch, [
+      ...["block", "--socket-path", socketPath, ...QUICK, "--requests", "600"],
+      ...["--mix", "read=1,write=1,flush=1", "--destructive", "--verify"],
+    ]);
+  } finally {
+    await server.stop();
+    await running;
+    await Reactor.main.idle();
+  }
+}
+
+Deno.test("a used length that is wrong is told, exit code 1", async () => {
+  const cases = [
+    [(right: number) => right, 0, /^$/],
+    // Flushes and writes have a status alone.
+    [(right: number) => right === 1 ? 1 : right - 1, 1, /first with 4096, w/],
+    [(right: number) => right === 1 ? 0 : right, 1, /first with 0, wanted 1\n/],
+  ] as const;
+  for (const [written, wanted, complaint] of cases) {
+    await using scratch = new Scratch();
+    const { code, err, report } = await benchWrong(scratch, { written });
+    assertMatch(err, complaint);
+    assertEquals(code, wanted);
+    assertEquals(report!.requests, 600);
+    assertEquals(report!.errors, 0);
+  }
+});
 
 Deno.test("a back-end that hangs up is one line", async () => {
   await using scratch = new Scratch();
