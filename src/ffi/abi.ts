@@ -11,6 +11,7 @@ interface Architecture {
   readonly O_DIRECT: number;
   /** x86-64 packs `struct epoll_event`: 12 bytes instead of 16. */
   readonly EPOLL_EVENT_PACKED: boolean;
+  readonly SYS_getrandom: number;
   readonly SYS_io_uring_setup: number;
   readonly SYS_io_uring_enter: number;
   readonly SYS_io_uring_register: number;
@@ -20,6 +21,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   x86_64: {
     O_DIRECT: 0x4000,
     EPOLL_EVENT_PACKED: true,
+    SYS_getrandom: 318,
     SYS_io_uring_setup: 425,
     SYS_io_uring_enter: 426,
     SYS_io_uring_register: 427,
@@ -27,6 +29,7 @@ const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
   aarch64: {
     O_DIRECT: 0x10000,
     EPOLL_EVENT_PACKED: false,
+    SYS_getrandom: 278,
     SYS_io_uring_setup: 425,
     SYS_io_uring_enter: 426,
     SYS_io_uring_register: 427,
@@ -202,6 +205,7 @@ export const XFS_SUPER_MAGIC = 0x58465342;
 export const BTRFS_SUPER_MAGIC = 0x9123683e;
 
 // sys/random.h
+export const SYS_getrandom: number = HERE.SYS_getrandom;
 export const GRND_NONBLOCK = 1;
 
 // sys/socket.h, linux/un.h

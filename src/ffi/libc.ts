@@ -205,7 +205,13 @@ const SYMBOLS = {
     result: "i32",
   },
   // ssize_t getrandom(void *buf, size_t buflen, unsigned int flags);
-  getrandom: { parameters: ["u64", "u32", "u32"], result: "i32" },
+  // The system call: from glibc 2.41 on the function writes the bytes itself,
+  // where the kernel answers EFAULT for memory that is gone.
+  getrandom: {
+    name: "syscall",
+    parameters: ["i32", "u64", "u32", "u32"],
+    result: "i32",
+  },
 
   // the process
   // int *__errno_location(void);

@@ -10,6 +10,7 @@ import {
   IOV_MAX,
   O_CLOEXEC,
   O_RDONLY,
+  SYS_getrandom,
 } from "../ffi/abi.ts";
 import { errno, errnoName } from "../ffi/errno.ts";
 import { libc } from "../ffi/libc.ts";
@@ -82,7 +83,7 @@ export class KernelRandom implements Disposable {
     list.copyTo(index, words, 0);
     const size = words[2]!;
     for (;;) {
-      const done = libc.getrandom(this.#longs[0]!, size, 0);
+      const done = libc.getrandom(SYS_getrandom, this.#longs[0]!, size, 0);
       if (done >= 0) return done;
       const failure = errno();
       if (failure !== EINTR) return -failure;
@@ -95,7 +96,12 @@ export class KernelRandom implements Disposable {
     const address = addressOf(words);
     words[0] = address;
     words[1] = address / TWO_32;
-    const done = libc.getrandom(this.#longs[0]!, 1, GRND_NONBLOCK);
+    const done = libc.getrandom(
+      SYS_getrandom,
+      this.#longs[0]!,
+      1,
+      GRND_NONBLOCK,
+    );
     return done === 1 ? 0 : errno();
   }
 }
