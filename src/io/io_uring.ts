@@ -408,12 +408,13 @@ export class IoUring implements Disposable {
   }
 
   /**
-   * Hands over what is pending, without waiting: how many requests the kernel
-   * took, or a negative errno. -EAGAIN and -EBUSY: later, after a `reap`.
+   * Hands over what is pending, or the oldest `limit` of it, without waiting:
+   * how many requests the kernel took, or a negative errno. -EAGAIN and -EBUSY:
+   * later, after a `reap`.
    */
-  submit(): number {
+  submit(limit: number = this.#pending): number {
     if (this.#pending === 0) return 0;
-    return this.#enter(0, 0);
+    return this.#enter(limit < this.#pending ? limit : this.#pending, 0, 0);
   }
 
   /**
@@ -429,7 +430,7 @@ export class IoUring implements Disposable {
       flags |= IORING_ENTER_EXT_ARG;
       this.#setTime(WAIT_TIME_AT, timeoutMs * 1_000_000);
     }
-    const result = this.#enter(wanted, flags);
+    const result = this.#enter(this.#pending, wanted, flags);
     if (result === -ETIME || result === -EINTR) return 0;
     return result;
   }
@@ -525,8 +526,11 @@ export class IoUring implements Disposable {
     this.#timeWords[word + 3] = 0;
   }
 
-  /** Enters the kernel: how many requests it took, or a negative errno. */
-  #enter(min: number, flags: number): number {
+  /**
+   * Enters the kernel with `count` of the pending requests: how many it took,
+   * or a negative errno.
+   */
+  #enter(count: number, min: number, flags: number): number {
     // Release: the kernel sees the tail after the entries before it.
     Atomics.store(this.#sqTail, 0, this.#tail);
     this.#publishHead();
@@ -539,7 +543,7 @@ export class IoUring implements Disposable {
       const taken = libc.ioUringEnter(
         SYS_io_uring_enter,
         fd,
-        this.#pending,
+        count - total,
         min,
         flags,
         argument,
@@ -549,14 +553,15 @@ export class IoUring implements Disposable {
       this.#pending -= taken;
       total += taken;
       // An older kernel stops at an entry that it refuses, and completes that.
-      if (this.#pending === 0 || taken === 0) return total;
+      if (total === count || taken === 0) return total;
     }
   }
 
   /** Hands over what is pending, whatever it takes. */
   #makeRoom(): void {
     for (let i = 0; i < ATTEMPTS_MAX; i++) {
-      const result = this.#enter(0, i === 0 ? 0 : IORING_ENTER_GETEVENTS);
+      const flags = i === 0 ? 0 : IORING_ENTER_GETEVENTS;
+      const result = this.#enter(this.#pending, 0, flags);
       if (this.#pending < this.entries) return;
       // The kernel waits for room among the completions. The consumers can't
       // be called from here: one of them may be preparing.

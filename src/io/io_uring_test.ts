@@ -321,6 +321,18 @@ test("timers end, in their order", (uring) => {
   assertEquals(recorder.take(), [[1, -ECANCELED, 0]]);
 });
 
+test("a part is handed over, the oldest first", (uring) => {
+  const recorder = new Recorder();
+  const consumer = uring.addConsumer(recorder);
+  for (const slot of [1, 2, 3]) uring.nop(consumer, slot);
+  assertEquals([uring.submit(2), uring.pending, uring.inFlight], [2, 1, 3]);
+  assertEquals([uring.reap(10), uring.inFlight], [2, 1]);
+  assertEquals(recorder.take(), [[1, 0, 0], [2, 0, 0]]);
+  assertEquals([uring.submit(2), uring.submit(2)], [1, 0]);
+  finish(uring, 1);
+  assertEquals(recorder.take(), [[3, 0, 0]]);
+});
+
 test("a wait ends when its time is up", (uring) => {
   const recorder = new Recorder();
   const consumer = uring.addConsumer(recorder);

@@ -25,6 +25,11 @@ import { EpollWaiter, UringWaiter, type Waiter } from "./waiter.ts";
 
 /** Completions taken in one go. */
 const REAP_LIMIT = 4096;
+/**
+ * The fewest requests that are handed over by themselves while more are there.
+ * A system call is 0.2 us, a read of 4 KiB from the page cache 1.
+ */
+const PART_MIN = 4;
 
 /** What a device gets, whose memory is replaced here. */
 type Services = DataPlaneServices & { memory: GuestMemory };
@@ -105,16 +110,41 @@ export class DataPlane implements Disposable {
         if (ring.queue.nextAvail !== before) work++;
       }
     }
-    const uring = this.#uring;
-    if (uring !== null) {
-      if (uring.pending > 0) uring.submit();
-      work += uring.reap(REAP_LIMIT);
-    }
-    for (let i = 0; i < active.length; i++) active[i]!.flush();
+    if (this.#uring !== null) work += this.#handOver(this.#uring);
+    this.#flush();
     if (this.#stopping > 0) this.#tryStops();
     if (this.#changes.length > 0) this.#tryChanges();
     if (this.#virtual.any) this.#virtual.tell();
     return work;
+  }
+
+  /**
+   * Hands over what the devices have prepared, a part at a time while the
+   * kernel does it at once, as it does from its page cache: the driver gets what
+   * is done while the rest is being done. One that sleeps is called with the
+   * first part, so that it wakes up meanwhile. Returns how much is complete.
+   */
+  #handOver(uring: IoUring): number {
+    // Not what is prepared meanwhile: other rings and commands wait, too.
+    let left = uring.pending;
+    const part = left >> 2 > PART_MIN ? left >> 2 : PART_MIN;
+    let work = 0;
+    for (; left > part; left -= part) {
+      uring.submit(part);
+      const done = uring.reap(REAP_LIMIT);
+      work += done;
+      // The kernel needs time: the sooner it has all of it the better.
+      if (done < part) break;
+      this.#flush();
+    }
+    if (uring.pending > 0) uring.submit();
+    return work + uring.reap(REAP_LIMIT);
+  }
+
+  /** Publishes what is done, and calls the drivers that want that. */
+  #flush(): void {
+    const active = this.#active;
+    for (let i = 0; i < active.length; i++) active[i]!.flush();
   }
 
   /**
