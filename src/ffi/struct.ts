@@ -193,3 +193,11 @@ export const IFREQ = struct({
   value: "u32",
   rest: ["u8", 20],
 }, 40);
+
+/** `struct vgetrandom_opaque_params`: what a state of `__vdso_getrandom` takes. */
+export const GETRANDOM_PARAMS = struct({
+  stateSize: "u32",
+  protection: "u32",
+  flags: "u32",
+  reserved: ["u32", 13],
+}, 64);
