@@ -23,8 +23,10 @@ export interface Result {
   readonly samples: ReadonlyMap<string, readonly Sample[]>;
 }
 
-/** A bar, and where we stand. */
+/** A bar, and where one of ours stands. */
 export interface Standing extends Bar {
+  /** Whose bar it is, where a work has several. */
+  readonly who: string | null;
   readonly ratio: number;
   readonly met: boolean;
 }
@@ -51,30 +53,49 @@ export function lines({ samples }: Result): string[] {
   );
 }
 
-/** Ours by the best of the others, for each bar. */
+function isRate(figure: Figure): boolean {
+  return figure === "rate" || figure === "cpuRate";
+}
+
+/** Where `samples` stand beside the best of `others`. */
+function standing(
+  bar: Bar,
+  who: string | null,
+  samples: readonly Sample[],
+  others: readonly (readonly Sample[])[],
+): Standing {
+  const { figure, wanted } = bar;
+  const figures = others.map((all) => middle(all, figure));
+  const best = isRate(figure) ? Math.max(...figures) : Math.min(...figures);
+  const ratio = middle(samples, figure) / best;
+  const met = isRate(figure) ? ratio >= wanted : ratio <= wanted;
+  return { ...bar, who, ratio, met };
+}
+
+/** For each bar ours by the best of its peers, or the others by the first. */
 export function standings({ work, samples }: Result): Standing[] {
-  const [ours, ...others] = [...samples]
-    // Another way to run ours is no peer.
-    .filter(([name], i) => i === 0 || !isOurs({ name }))
-    .map(([, all]) => all);
-  if (ours === undefined || others.length === 0) return [];
-  return work.bars.map((bar) => {
-    const figures = others.map((all) => middle(all, bar.figure));
-    const isRate = bar.figure === "rate" || bar.figure === "cpuRate";
-    const best = isRate ? Math.max(...figures) : Math.min(...figures);
-    const ratio = middle(ours, bar.figure) / best;
-    const met = isRate ? ratio >= bar.wanted : ratio <= bar.wanted;
-    return { ...bar, ratio, met };
-  });
+  const [first, ...others] = [...samples];
+  if (first === undefined || others.length === 0) return [];
+  const [, ours] = first;
+  if (work.against === "first") {
+    return work.bars.flatMap((bar) =>
+      others.map(([name, all]) => standing(bar, name, all, [ours]))
+    );
+  }
+  // Another way to run ours is no peer.
+  const peers = others.filter(([name]) => !isOurs({ name }));
+  if (peers.length === 0) return [];
+  const all = peers.map(([, samples]) => samples);
+  return work.bars.map((bar) => standing(bar, null, ours, all));
 }
 
 /** A line for each bar. */
 export function standingLines(result: Result): string[] {
-  return standings(result).map(({ figure, wanted, ratio, met }) =>
+  return standings(result).map(({ who, figure, wanted, ratio, met }) =>
     row([
-      result.work.name,
+      who === null ? result.work.name : `${result.work.name}: ${who}`,
       FIGURES[figure][0],
-      `${figure.startsWith("p") ? "<=" : ">="} ${wanted.toFixed(2)}`,
+      `${isRate(figure) ? ">=" : "<="} ${wanted.toFixed(2)}`,
       ratio.toFixed(2),
       met ? "met" : "missed",
     ])

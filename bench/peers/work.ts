@@ -6,6 +6,7 @@
 import { LOOPBACKS, SOURCES } from "./cards.ts";
 import type { Contender } from "./contender.ts";
 import { DIRECT_DISKS, DISKS, NULL_DISKS } from "./disks.ts";
+import { FILE_QUEUES, NULL_QUEUES } from "./queues.ts";
 
 /** A figure of a run. */
 export type Figure = "rate" | "cpuRate" | "p50" | "p99";
@@ -30,6 +31,8 @@ export interface Work {
   /** Options of fio that do the same on the file, without any device. */
   readonly bare?: readonly string[];
   readonly bars: readonly Bar[];
+  /** Of whom the bars are: ours by its peers, or all others by the first. */
+  readonly against?: "peers" | "first";
 }
 
 const DEPTHS = [1, 16, 64, 128];
@@ -111,6 +114,18 @@ function nulls(): Work[] {
   });
 }
 
+/** Another ring, on another worker, is to cost what the first one does. */
+function queues(): Work[] {
+  const bars = [{ figure: "cpuRate", wanted: 0.9 }] as const;
+  const media = [["null disk", NULL_QUEUES], ["file", FILE_QUEUES]] as const;
+  return media.flatMap(([medium, contenders]) => {
+    const work = { device: "block", load: [], contenders } as const;
+    const name = `queues, ${medium}, 4 KiB reads`;
+    return bothDrivers(name, 32, work, bars, bars)
+      .map((work) => ({ ...work, against: "first" as const }));
+  });
+}
+
 /** All works, in the order of the tables. */
 export const WORKS: readonly Work[] = [
   ...reads(),
@@ -135,6 +150,7 @@ export const WORKS: readonly Work[] = [
     bars: [{ figure: "rate", wanted: 0.98 }],
   },
   ...nulls(),
+  ...queues(),
   {
     name: "64-byte frames there and back, depth 128, polled",
     device: "net",
