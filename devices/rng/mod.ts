@@ -3,8 +3,9 @@
  *
  * What the specification leaves open, and what we do:
  *
- * - **A request gets 64 KiB at most**, and less at the end of a budget: §5.4.6.2
- *   lets a device use less of a buffer than there is. The length tells.
+ * - **A request gets 64 KiB at most**, and less behind others or at the end of a
+ *   budget: §5.4.6.2 lets a device use less of a buffer than there is. The length
+ *   tells.
  * - **A request without a writable byte** is given back with 0.
  * - **Beyond the budget**, or while a source has nothing, requests wait in the
  *   ring, in order. They are in nobody's hands: the ring can be stopped.

@@ -24,11 +24,17 @@ export interface RngSeed {
 }
 
 /**
- * Bytes that one request gets, and that one look at the ring gives: about a
- * quarter of a millisecond of the kernel's generator. So no request is in the
- * way of the others, be they of other rings or commands.
+ * Bytes that one request gets at most: about a tenth of a millisecond of the
+ * kernel's generator, or a quarter where each takes a system call. So no request
+ * is in the way of the others, be they of other rings or commands.
  */
 export const SHARE = 64 << 10;
+/**
+ * Bytes after which the driver gets what there is: it asks for more while the
+ * next ones are made. Measured with 16 requests of 4 KiB, by calls: 136 k a
+ * second, 121 where they are all given at once, 125 where it is a quarter.
+ */
+const PORTION = 32 << 10;
 
 /** Opens the data side from an {@linkcode RngSeed}. */
 export function open(seed: unknown, services: DataPlaneServices): DataDevice {
@@ -76,12 +82,14 @@ class RngQueue implements DataDevice {
   drain(queue: Virtqueue): void {
     const budget = this.#budget;
     let room = budget === null || budget.left > SHARE ? SHARE : budget.left;
-    while (room > 0 && !this.#source.isDry) {
-      this.#gather(queue, room);
+    let wanted = PORTION;
+    while (room > 0 && wanted > 0 && !this.#source.isDry) {
+      this.#gather(queue, room, wanted);
       if (this.#chainCount === 0) return;
       const given = this.#give(queue);
       if (budget !== null) budget.spend(given);
       room -= given;
+      wanted -= given;
     }
   }
 
@@ -91,14 +99,15 @@ class RngQueue implements DataDevice {
     this.#list?.[Symbol.dispose]();
   }
 
-  /** Pops requests for up to `room` bytes. */
-  #gather(queue: Virtqueue, room: number): void {
+  /** Pops requests for `wanted` bytes or more, up to `room`. */
+  #gather(queue: Virtqueue, room: number, wanted: number): void {
     const list = this.#list!;
     const batch = this.#source.batch;
     let segments = 0;
     let chains = 0;
     let rest = room;
-    while (rest > 0 && chains < batch && queue.pop()) {
+    const enough = room - wanted;
+    while (rest > 0 && rest > enough && chains < batch && queue.pop()) {
       const { head, writer } = queue.chain;
       const size = writer.size < rest ? writer.size : rest;
       const taken = writer.takeIovecs(list, segments, size);
