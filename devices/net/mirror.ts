@@ -22,8 +22,12 @@ import {
 const SIZE_MIN = HEADER_SIZE + ETHERNET_SIZE;
 /** From here on the kernel copies quicker, see `GuestCopy`. */
 const SIZE_MAX = 4096;
-/** Frames in one go, before the driver sees them and other rings their turn. */
-const BURST = 256;
+/**
+ * Frames in one go, before the driver sees them and other rings have their turn.
+ * With all that there are at once both sides would wait for each other: half of
+ * the rate at depth 128.
+ */
+const BURST = 32;
 /** In the first two bytes of a header: what a loopback does not offer to do. */
 const REFUSED = 0xff00 | VIRTIO_NET_HDR_F_NEEDS_CSUM;
 /** The last word of a header: one buffer. */
