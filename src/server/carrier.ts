@@ -41,10 +41,16 @@ export async function startCarrier(
       device.ringsTogether,
     );
   }
-  const [{ DataPlane }, { InlinePlane }, { openUring }] = await Promise.all([
+  const [
+    { DataPlane },
+    { InlinePlane },
+    { openUring },
+    { openVirtqueue },
+  ] = await Promise.all([
     import("./data_plane.ts"),
     import("./inline_plane.ts"),
     import("./open_uring.ts"),
+    import("../virtqueue/open.ts"),
   ]);
   const uring = useUring ? openUring(false) : null;
   const plane = new DataPlane(
@@ -52,6 +58,7 @@ export async function startCarrier(
     device.seed,
     uring,
     ringCount,
+    openVirtqueue,
   );
   return new InlinePlane(plane, reactor);
 }

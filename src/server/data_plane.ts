@@ -10,7 +10,7 @@ import type {
   OpenDataDevice,
 } from "../device/device.ts";
 import { GuestMemory, type MemoryLayout } from "../memory/guest_memory.ts";
-import { openVirtqueue } from "../virtqueue/open.ts";
+import type { openVirtqueue } from "../virtqueue/open.ts";
 import type { Virtqueue } from "../virtqueue/virtqueue.ts";
 import type {
   Command,
@@ -34,6 +34,9 @@ const PART_MIN = 4;
 /** What a device gets, whose memory is replaced here. */
 type Services = DataPlaneServices & { memory: GuestMemory };
 
+/** Opens a ring; who makes the plane says where that comes from. */
+export type OpenRing = typeof openVirtqueue;
+
 /** Answers a command: the number it asked for, or what went wrong. */
 export type Answer = (
   result: number,
@@ -51,6 +54,7 @@ export class DataPlane implements Disposable {
   readonly #services: Services;
   readonly #device: DataDevice;
   readonly #uring: IoUring | null;
+  readonly #openRing: OpenRing;
   /** By ring index; null where no ring runs. */
   readonly #rings: (LiveRing | null)[];
   /** The rings that run, without holes. */
@@ -63,14 +67,19 @@ export class DataPlane implements Disposable {
   #changes: (() => void)[] = [];
   readonly #virtual: VirtualRings;
 
-  /** Opens the device's data side for rings below `ringCount`. */
+  /**
+   * Opens the device's data side for rings below `ringCount`, which `openRing`
+   * opens as they start.
+   */
   constructor(
     open: OpenDataDevice,
     seed: unknown,
     uring: IoUring | null,
     ringCount: number,
+    openRing: OpenRing,
   ) {
     this.#uring = uring;
+    this.#openRing = openRing;
     this.#rings = new Array<LiveRing | null>(ringCount).fill(null);
     this.waiter = uring === null
       ? new EpollWaiter(ringCount)
@@ -234,7 +243,7 @@ export class DataPlane implements Disposable {
 
   #open(start: StartVring, memory: GuestMemory): void {
     const index = start.config.index;
-    const queue = openVirtqueue(start.config, memory);
+    const queue = this.#openRing(start.config, memory);
     const ring = new LiveRing(
       queue,
       start.callFd,

@@ -6,6 +6,7 @@ import { EventFd } from "../io/event_fd.ts";
 import { IoUring } from "../io/io_uring.ts";
 import { requirement } from "../../tests/support/require.ts";
 import type { Virtqueue } from "../virtqueue/virtqueue.ts";
+import { openVirtqueue } from "../virtqueue/open.ts";
 import { DataPlane } from "./data_plane.ts";
 
 const hasUring = requirement("io_uring", () => {
@@ -26,7 +27,7 @@ class Stage implements Disposable {
     enabled = true,
     uring: IoUring | null = null,
   ) {
-    this.plane = new DataPlane(() => device, null, uring, 2);
+    this.plane = new DataPlane(() => device, null, uring, 2, openVirtqueue);
     this.run({ kind: "setMemory", layout: this.memory.layout() });
     this.run({
       kind: "startVring",

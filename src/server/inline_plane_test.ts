@@ -4,6 +4,7 @@ import { EventFd } from "../io/event_fd.ts";
 import { Reactor } from "../io/reactor.ts";
 import { DriverMemory } from "../testing/driver_memory.ts";
 import { SplitDriver } from "../testing/split_driver.ts";
+import { openVirtqueue } from "../virtqueue/open.ts";
 import { DataPlane } from "./data_plane.ts";
 import { InlinePlane } from "./inline_plane.ts";
 
@@ -31,7 +32,7 @@ Deno.test("what others wait for comes after a turn or two, however long they tak
   }
   ring.publish();
   const heard = reactor.readable(event.fd.number).then(() => done);
-  const data = new DataPlane(() => device, null, null, 1);
+  const data = new DataPlane(() => device, null, null, 1, openVirtqueue);
   const plane = new InlinePlane(data, reactor);
   await plane.send({ kind: "setMemory", layout: memory.layout() });
   await plane.send({

@@ -9,7 +9,7 @@ import { clearEventFd } from "../io/event_fd.ts";
 import { hasRoom, STDERR } from "../io/fd.ts";
 import { leaveWarnOnce, loseLinesUnless, setLogLevel } from "../log.ts";
 import type { RingCounters } from "./command.ts";
-import { DataPlane } from "./data_plane.ts";
+import { DataPlane, type OpenRing } from "./data_plane.ts";
 import { runUntilMailbox } from "./loop.ts";
 import {
   type Acknowledgement,
@@ -28,6 +28,9 @@ class PlaneThread {
   readonly #spinner = new Spinner();
   readonly #open: OpenDataDevice;
   #plane: DataPlane | null = null;
+  #openRing: OpenRing | null = null;
+  /** While what opens rings is loaded: the message that needs it, and later ones. */
+  #held: MailboxMessage[] | null = null;
   #eventFd = -1;
   /** Messages that were announced, less those that were handled. */
   #announced = 0;
@@ -38,8 +41,40 @@ class PlaneThread {
 
   /** Handles a message, then goes back to the rings. */
   receive(message: MailboxMessage): void {
+    if (this.#held !== null) {
+      this.#held.push(message);
+      return;
+    }
+    const isStart = message.kind === "command" &&
+      message.command.kind === "startVring";
+    if (isStart && this.#openRing === null) {
+      this.#held = [];
+      // A thread without a driver does not hold the code of rings: 1 MiB.
+      import("../virtqueue/open.ts").then(
+        ({ openVirtqueue }) => this.#loaded(message, openVirtqueue),
+        (error) =>
+          this.#loaded(message, () => {
+            throw error;
+          }),
+      );
+      return;
+    }
     this.#handle(message);
     this.#announced--;
+    this.#serve();
+  }
+
+  /** Goes on with what waited for that. */
+  #loaded(first: MailboxMessage, openRing: OpenRing): void {
+    const held = this.#held!;
+    this.#held = null;
+    this.#openRing = openRing;
+    this.receive(first);
+    // They were announced too, so the thread comes back from its rings.
+    for (const message of held) this.receive(message);
+  }
+
+  #serve(): void {
     const plane = this.#plane;
     // Not to the rings while a message that was announced is still to come.
     while (this.#plane !== null && this.#announced <= 0) {
@@ -71,7 +106,13 @@ class PlaneThread {
     if (!start.speaks) leaveWarnOnce();
     const { seed, ringCount, eventFd } = start;
     const uring = start.useUring ? openUring(true) : null;
-    const plane = new DataPlane(this.#open, seed, uring, ringCount);
+    const plane = new DataPlane(
+      this.#open,
+      seed,
+      uring,
+      ringCount,
+      (config, memory) => this.#openRing!(config, memory),
+    );
     plane.waiter.watchMailbox(eventFd);
     plane.tellMiss = (miss) => {
       this.#scope.postMessage({ miss } satisfies MissNotice);

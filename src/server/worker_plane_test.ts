@@ -1,7 +1,14 @@
 import { assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { SystemError, UsageError } from "../errors.ts";
+import { withDeadline } from "../../tests/vm/deadline.ts";
+import { DriverMemory } from "../testing/driver_memory.ts";
+import { SplitDriver } from "../testing/split_driver.ts";
 import { packError, unpackError } from "./mailbox.ts";
+import type { RingCounters } from "./command.ts";
 import { WorkerPlane } from "./worker_plane.ts";
+
+const PATIENCE_MS = 20_000;
+
 Deno.test("an error keeps its kind on its way from a worker", async () => {
   const url = `data:text/javascript,${
     encodeURIComponent(
@@ -30,6 +37,39 @@ Deno.test("nothing is sent to threads behind their end", async () => {
   await closing;
   await plane.close();
   assertEquals(failure, null);
+});
+
+Deno.test("commands behind the start of the first ring keep their turn", async () => {
+  const url =
+    `data:text/javascript,export const open = () => ({ drain() {} });`;
+  const start = { seed: null, ringCount: 1, useUring: false };
+  const plane = await WorkerPlane.open(1, url, start);
+  using memory = DriverMemory.shared(1 << 20);
+  const ring = new SplitDriver(memory, 16);
+  const run = {
+    kind: "startVring",
+    config: ring.config(0),
+    kickFd: -1,
+    callFd: -1,
+    errFd: -1,
+    enabled: true,
+  } as const;
+  // Nobody waits for the thread to load what opens a ring.
+  const answers = [
+    plane.send({ kind: "setMemory", layout: memory.layout() }),
+    plane.send(run),
+    plane.inspect(),
+    plane.send({ kind: "stopVring", index: 0 }),
+    plane.inspect(),
+    plane.send(run),
+    plane.send({ kind: "stopVring", index: 0 }),
+  ];
+  const all = Promise.all(answers);
+  const [, , running, , stopped] = await withDeadline(all, PATIENCE_MS);
+  assertEquals((running as RingCounters[]).map(({ index }) => index), [0]);
+  assertEquals(stopped, []);
+  await plane.send({ kind: "close" });
+  await plane.close();
 });
 
 Deno.test("a SystemError is the same on the other side", () => {

@@ -12,6 +12,7 @@ import { openUring } from "../../src/server/open_uring.ts";
 import { WorkerPlane } from "../../src/server/worker_plane.ts";
 import { DriverMemory } from "../../src/testing/driver_memory.ts";
 import { SplitDriver } from "../../src/testing/split_driver.ts";
+import { openVirtqueue } from "../../src/virtqueue/mod.ts";
 import { eventually } from "../vm/deadline.ts";
 import { open } from "./holding_device.ts";
 
@@ -22,7 +23,7 @@ type OpenCarrier = (useUring: boolean) => Promise<Carrier>;
 const CARRIERS: Record<string, OpenCarrier> = {
   inline: (useUring) => {
     const uring = useUring ? openUring(false) : null;
-    const plane = new DataPlane(open, null, uring, RINGS);
+    const plane = new DataPlane(open, null, uring, RINGS, openVirtqueue);
     return Promise.resolve(new InlinePlane(plane, Reactor.main));
   },
   "two workers": (useUring) =>
