@@ -3,15 +3,13 @@
  *
  * @module
  */
-import type { Sample } from "./measure.ts";
-
 const HISTORY = new URL("../history.jsonl", import.meta.url);
 
 /** Adds a line to bench/history.jsonl: the samples of `work`, by contender. */
 export async function remember(
   work: string,
   about: Readonly<Record<string, unknown>>,
-  samples: ReadonlyMap<string, readonly Sample[]>,
+  samples: ReadonlyMap<string, readonly Readonly<Record<string, number>>[]>,
 ): Promise<void> {
   const line = JSON.stringify({
     date: new Date().toISOString(),

@@ -22,10 +22,12 @@ export interface GuestDisk {
   packed?: boolean;
 }
 
-/** A network card of a guest: one vhost-user netdev and its virtio-net device. */
+/** A network card of a guest: its netdev, vhost-user's, and its virtio-net device. */
 export interface GuestCard {
-  /** The socket a back-end listens on. */
+  /** The socket a back-end listens on; nobody where `tapName` is given. */
   socketPath: string;
+  /** QEMU serves the card itself, on this TAP interface. */
+  tapName?: string;
   /** What the guest knows it by. */
   mac: string;
   /** Queue pairs; 1 unless given. */
@@ -72,6 +74,10 @@ export interface GuestOptions {
   incomingPath?: string;
   /** Whether disks and cards are behind an IOMMU, which the guest drives. */
   iommu?: boolean;
+  /** Processors that run; 2 unless given. */
+  processorCount?: number;
+  /** What QEMU runs behind, as `ip netns exec NAME`. */
+  prefix?: readonly string[];
 }
 
 const BOOT_TIMEOUT_MS = 90_000;
@@ -96,8 +102,9 @@ function qemuArguments(
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
     ...["-machine", options.iommu ? "q35" : "pc"],
     ...["-accel", "tcg,thread=multi", "-cpu", "Nehalem"],
-    // Four possible processors let the driver start four rings; two run.
-    ...["-smp", "2,maxcpus=4", "-m", `${memory},slots=2,maxmem=2G`],
+    // Four possible processors let the driver start four rings.
+    ...["-smp", `${options.processorCount ?? 2},maxcpus=4`],
+    ...["-m", `${memory},slots=2,maxmem=2G`],
     "-object",
     `memory-backend-memfd,id=mem,size=${memory},share=on`,
     ...["-numa", "node,memdev=mem"],
@@ -186,17 +193,23 @@ function cardArguments(
     `mq=${pairCount > 1 ? "on" : "off"}`,
     // QEMU 7.2 ends itself on a vhost-user card with MSI-X where there is no
     // KVM; 10 doesn't.
-    "vectors=0",
+    ...(card.tapName === undefined ? ["vectors=0"] : []),
     // No boot ROM: the guest has its kernel.
     "romfile=",
     ...(card.mtu === undefined ? [] : [`host_mtu=${card.mtu}`]),
     ...(card.without ?? []).map((feature) => `${feature}=off`),
   ];
+  const device = ["-device", properties.join(",") + packed];
+  if (card.tapName !== undefined) {
+    const netdev = `tap,id=${id}-net,ifname=${card.tapName},script=no,` +
+      "downscript=no,vhost=off";
+    return ["-netdev", netdev, ...device];
+  }
   return [
     ...["-chardev", `socket,id=${id}-socket,path=${card.socketPath}`],
     "-netdev",
     `vhost-user,id=${id}-net,chardev=${id}-socket,queues=${pairCount}`,
-    ...["-device", properties.join(",") + packed],
+    ...device,
   ];
 }
 
@@ -249,8 +262,12 @@ export class Guest implements AsyncDisposable {
         transport: "unix",
         path: `${directory}/agent.sock`,
       });
-      const process = new Deno.Command("qemu-system-x86_64", {
-        args: qemuArguments(options, directory),
+      const [program, ...prefix] = [
+        ...options.prefix ?? [],
+        "qemu-system-x86_64",
+      ];
+      const process = new Deno.Command(program!, {
+        args: [...prefix, ...qemuArguments(options, directory)],
         stdin: "null",
         stdout: "null",
         stderr: "piped",

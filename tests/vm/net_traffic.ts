@@ -64,6 +64,8 @@ export async function answers(from: End, to: End): Promise<boolean> {
 export interface IperfOptions {
   /** The processor of `from` that sends and receives. */
   processor?: number;
+  /** How long it sends; else as the environment says. */
+  seconds?: number;
   /** More options for the client. */
   more?: string;
 }
@@ -72,16 +74,17 @@ export interface IperfOptions {
 export async function iperf(
   from: End,
   to: End,
-  { processor, more = "" }: IperfOptions = {},
+  { processor, seconds, more = "" }: IperfOptions = {},
 ): Promise<number> {
   const port = freshPort();
+  const load = seconds === undefined ? IPERF_LOAD : `-t ${seconds}`;
   await to.shell.output(
     `iperf3 -s -1 -D -p ${port} >/dev/null 2>&1 || exit 1
      ${untilListening(port)}`,
   );
   const pin = processor === undefined ? "" : `taskset -c ${processor} `;
   const text = await from.shell.output(
-    `${pin}iperf3 -c ${to.address} -p ${port} ${IPERF_LOAD} -J ${more}`,
+    `${pin}iperf3 -c ${to.address} -p ${port} ${load} -J ${more}`,
   );
   const { end } = JSON.parse(text);
   assert(end.sum_received.bytes > MEBIBYTE, text);

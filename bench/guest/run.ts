@@ -1,0 +1,113 @@
+/**
+ * `deno task bench:guest`: TCP between a guest and the host over a card that
+ * ringside serves, beside QEMU's own card on the same kind of TAP interface,
+ * round after round. Prints medians with their spread, then the bars and where
+ * we stand; adds a line for each work to bench/history.jsonl.
+ *
+ *     run.ts [--rounds=5] [--seconds=3] [--warm-up=1] [--dry] [WORDS]...
+ *
+ * With words, only works that have one of them in their name. A dry run leaves
+ * the history alone. It takes root, and what tests/vm/README.md names.
+ *
+ * @module
+ */
+import { prepareBoot } from "../../tests/vm/initramfs.ts";
+import { missingCardTools } from "../../tests/vm/serving.ts";
+import { median, row, spread } from "../figures.ts";
+import { remember } from "../peers/history.ts";
+import { machine } from "../peers/machine.ts";
+import { type Plan, planOf } from "../peers/plan.ts";
+import { Rig, type Server } from "./rig.ts";
+import { type GuestSample, type GuestWork, measure, WORKS } from "./work.ts";
+
+/** Ours is the first. */
+const SERVERS: readonly Server[] = [
+  { name: "ringside", isOurs: true },
+  { name: "QEMU", isOurs: false },
+];
+
+type Samples = ReadonlyMap<string, readonly GuestSample[]>;
+
+/** All rigs at `work`, in turn. */
+async function compete(
+  work: GuestWork,
+  rigs: readonly Rig[],
+  { rounds, seconds, warmUpSeconds }: Plan,
+): Promise<Samples> {
+  const samples = new Map(
+    rigs.map(({ server }): [string, GuestSample[]] => [server.name, []]),
+  );
+  for (const rig of rigs) await measure(work, rig, warmUpSeconds);
+  for (let round = 0; round < rounds; round++) {
+    for (const rig of rigs) {
+      const sample = await measure(work, rig, seconds);
+      samples.get(rig.server.name)!.push(sample);
+    }
+  }
+  return samples;
+}
+
+function table({ unit: [unit, digits] }: GuestWork, samples: Samples): string {
+  const head = ["card of", unit, "processors of QEMU", "of the back-end"];
+  const lines = [...samples].map(([name, all]) =>
+    row([
+      name,
+      spread(all.map(({ result }) => result), digits),
+      spread(all.map(({ qemu }) => qemu), 2),
+      spread(all.map(({ backEnd }) => backEnd), 2),
+    ])
+  );
+  return [row(head), row(head.map(() => "---")), ...lines].join("\n");
+}
+
+/** Where we stand, if anything is wanted. */
+function standing(work: GuestWork, samples: Samples): string[] {
+  const { name, unit: [unit], wanted } = work;
+  if (wanted === null) return [];
+  const [ours, theirs] = [...samples.values()].map((all) =>
+    median(all.map(({ result }) => result))
+  );
+  const ratio = ours! / theirs!;
+  const met = ratio >= wanted ? "met" : "missed";
+  const is = ratio.toFixed(2);
+  return [row([name, unit, `>= ${wanted.toFixed(2)}`, is, met])];
+}
+
+async function run(plan: Plan, rigs: readonly Rig[]): Promise<void> {
+  const { rounds, seconds, warmUpSeconds, words } = plan;
+  const about = { ...machine(), rounds, seconds, warmUpSeconds };
+  const standings: string[] = [];
+  for (const rig of rigs) {
+    console.log(`${rig.server.name}: ${await rig.features()}`);
+  }
+  for (const work of WORKS) {
+    const { name } = work;
+    if (words.length > 0 && !words.some((word) => name.includes(word))) {
+      continue;
+    }
+    const samples = await compete(work, rigs, plan);
+    console.log(`\n${name}\n\n${table(work, samples)}`);
+    standings.push(...standing(work, samples));
+    if (!plan.isDry) await remember(`guest: ${name}`, about, samples);
+  }
+  console.log(
+    "\n| work | figure | wanted | is |  |\n| --- | --- | --- | --- | --- |",
+  );
+  console.log(standings.join("\n"));
+}
+
+if (import.meta.main) {
+  const missing = missingCardTools();
+  if (missing.length > 0) {
+    console.error(`Missing: ${missing.join(", ")}; see tests/vm/README.md`);
+    Deno.exit(1);
+  }
+  const plan = planOf(["--seconds=3", ...Deno.args]);
+  const boot = await prepareBoot("card");
+  await using stack = new AsyncDisposableStack();
+  const rigs: Rig[] = [];
+  for (const server of SERVERS) {
+    rigs.push(stack.use(await Rig.set(server, boot)));
+  }
+  await run(plan, rigs);
+}
