@@ -5,6 +5,7 @@
  * @module
  */
 import type { Report } from "./report.ts";
+import { colourOf, dashOf, document, escape, line, text } from "./svg.ts";
 import { formatCount, formatTime } from "./units.ts";
 
 const WIDTH = 880;
@@ -29,34 +30,6 @@ const TICK_ROOM = 40;
 /** Steps that are shorter than this many units can't be seen. */
 const VISIBLE = 0.6;
 
-/** Told apart on white and on black, and by those who see fewer colours. */
-const COLOURS = [
-  "#3b82f6",
-  "#f08a24",
-  "#10a37f",
-  "#d6409f",
-  "#8b5cf6",
-  "#c2981a",
-  "#06a3b7",
-  "#ef4444",
-];
-const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
-
-/** Grey on whatever is behind, and better where that is known. */
-const STYLE = `
-    text { font: 13px system-ui, "Segoe UI", "DejaVu Sans", sans-serif;
-      fill: #71767d; }
-    .title { font-size: 17px; font-weight: 600; }
-    .head { font-size: 11.5px; }
-    .number { text-anchor: end; font-variant-numeric: tabular-nums; }
-    .grid { stroke: #8a9099; stroke-opacity: .3; }
-    .fine { stroke: #8a9099; stroke-opacity: .12; }
-    .axis { stroke: #8a9099; }
-    .curve { fill: none; stroke-width: 2; stroke-linejoin: round; }
-    @media (prefers-color-scheme: light) { text { fill: #3f444b; } }
-    @media (prefers-color-scheme: dark) { text { fill: #c3c8cf; } }
-  `;
-
 /** Where things are. */
 interface Scales {
   /** Nines that are shown: 3 is up to 99.9 %. */
@@ -73,20 +46,14 @@ interface Scales {
 export function picture(reports: readonly Report[], title: string): string {
   const scales = scalesOf(reports);
   const height = LEGEND_TOP + LEGEND_ROW * (reports.length + 1);
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" ` +
-    `width="${WIDTH}" height="${height}" role="img">`,
-    `  <title>${escape(title)}</title>`,
-    `  <style>${STYLE}</style>`,
+  return document(WIDTH, height, title, [
     text(LEFT, 28, title, "title"),
     text(LEFT, 48, "latency by percentile of the requests", "head"),
     ...verticalGrid(scales),
     ...horizontalGrid(scales),
     ...reports.map((report, i) => curve(report, i, scales)),
     ...legend(reports),
-    "</svg>",
-    "",
-  ].join("\n");
+  ]);
 }
 
 function scalesOf(reports: readonly Report[]): Scales {
@@ -227,46 +194,4 @@ function legend(reports: readonly Report[]): string[] {
     );
   }
   return lines;
-}
-
-function colourOf(index: number): string {
-  return COLOURS[index % COLOURS.length]!;
-}
-
-/** Colours alone do not tell many, or everybody, apart. */
-function dashOf(index: number): string {
-  const dash = DASHES[index % DASHES.length]!;
-  return dash === "" ? "" : ` stroke-dasharray="${dash}"`;
-}
-
-function line(
-  x1: number,
-  y1: number,
-  x2: number,
-  y2: number,
-  kind: string,
-): string {
-  const [a, b, c, d] = [x1, y1, x2, y2].map((value) => value.toFixed(1));
-  return `  <line class="${kind}" x1="${a}" y1="${b}" x2="${c}" y2="${d}"/>`;
-}
-
-function text(
-  at: number,
-  down: number,
-  content: string,
-  kind = "",
-  anchor = "",
-): string {
-  const attributes = (kind === "" ? "" : ` class="${kind}"`) +
-    (anchor === "" ? "" : ` text-anchor="${anchor}"`);
-  const [px, py] = [at.toFixed(1), down.toFixed(1)];
-  return `  <text x="${px}" y="${py}"${attributes}>${escape(content)}</text>`;
-}
-
-/** `content` as XML has it; control characters, which it can't have, are blank. */
-function escape(content: string): string {
-  // deno-lint-ignore no-control-regex
-  return content.replace(/[\u0000-\u001f\ufffe\uffff]/g, " ")
-    .replaceAll("&", "&amp;").replaceAll("<", "&lt;")
-    .replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 }
