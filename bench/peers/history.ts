@@ -3,7 +3,8 @@
  *
  * @module
  */
-const HISTORY = new URL("../history.jsonl", import.meta.url);
+/** Where that is: bench/history.jsonl. */
+export const HISTORY: URL = new URL("../history.jsonl", import.meta.url);
 
 /** Adds a line to bench/history.jsonl: the samples of `work`, by contender. */
 export async function remember(

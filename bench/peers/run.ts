@@ -15,10 +15,11 @@
  * @module
  */
 import { contest, type Entrant, makeDisk, warm } from "./contest.ts";
-import { remember } from "./history.ts";
+import { HISTORY, remember } from "./history.ts";
 import { machine } from "./machine.ts";
 import { measure, measureBare } from "./measure.ts";
-import { fileName, picture } from "./picture.ts";
+import { lastOf } from "./past.ts";
+import { fileName, pictures } from "./pictures/mod.ts";
 import { type Plan, planOf, worksNamed } from "./plan.ts";
 import { head, lines, type Result, standingLines } from "./result.ts";
 import type { Work } from "./work.ts";
@@ -65,7 +66,16 @@ async function run(plan: Plan, directory: string): Promise<void> {
     "\n| work | figure | wanted | is |  |\n| --- | --- | --- | --- | --- |",
   );
   console.log(results.flatMap(standingLines).join("\n"));
-  if (!isDry) await picture(RESULTS, results);
+  if (!isDry) await draw();
+}
+
+/** Draws what is known of all works, those of earlier runs too. */
+async function draw(): Promise<void> {
+  await Deno.mkdir(RESULTS, { recursive: true });
+  const history = lastOf(await Deno.readTextFile(HISTORY));
+  for (const [name, picture] of pictures(history)) {
+    await Deno.writeTextFile(new URL(name, RESULTS), picture);
+  }
 }
 
 if (import.meta.main) {

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { Prng } from "../testing/prng.ts";
 import { Histogram } from "./histogram.ts";
+import { elements } from "../../tests/support/xml.ts";
 import { picture } from "./picture.ts";
 import { type Report, reportOf } from "./report.ts";
 
@@ -24,33 +25,6 @@ function reportWith(label: string, count: number, most: number): Report {
     complaints: [],
   };
   return reportOf(head, result, null);
-}
-
-/** Names of the elements of `xml`, which is well-formed or the test fails. */
-function elements(xml: string): string[] {
-  const names: string[] = [];
-  const open: string[] = [];
-  const part = /<(\/?)([a-z]+)((?: [a-zA-Z0-9-]+="[^"<&]*")*)(\/?)>|([^<]+)/gy;
-  let at = 0;
-  for (const match of xml.matchAll(part)) {
-    assertEquals(match.index, at, `no XML: ${xml.slice(at, at + 80)}`);
-    at += match[0].length;
-    const [, closes, name, attributes, alone, text] = match;
-    if (text !== undefined) {
-      assert(!/&(?!(amp|lt|gt|quot);)/.test(text), text);
-      continue;
-    }
-    const keys = [...attributes!.matchAll(/ ([a-zA-Z0-9-]+)=/g)];
-    assertEquals(new Set(keys.map(([key]) => key)).size, keys.length, match[0]);
-    if (closes === "/") assertEquals(open.pop(), name);
-    else {
-      names.push(name!);
-      if (alone === "") open.push(name!);
-    }
-  }
-  assertEquals(at, xml.length, `no XML: ${xml.slice(at, at + 80)}`);
-  assertEquals(open, []);
-  return names;
 }
 
 Deno.test("a picture is well-formed, with a curve and a row for each run", () => {
