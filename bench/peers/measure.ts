@@ -11,6 +11,7 @@ const LISTEN_ATTEMPTS = 1000;
 const LISTEN_STEP_MS = 20;
 const NS_PER_US = 1e3;
 const PER_K = 1e3;
+const MS_PER_S = 1e3;
 const MIB = 2 ** 20;
 
 /**
@@ -118,14 +119,45 @@ export async function measureBare(
   }).output();
   const text = new TextDecoder();
   if (!success) throw new Error(text.decode(stderr));
-  const [job] = JSON.parse(text.decode(stdout)).jobs;
-  const { iops, clat_ns: { percentile } } = job.read;
-  const cpu = (job.usr_cpu + job.sys_cpu) / 100;
+  return bareSample(JSON.parse(text.decode(stdout)).jobs[0]);
+}
+
+/** What fio says of one job. */
+interface FioJob {
+  readonly usr_cpu: number;
+  readonly sys_cpu: number;
+  readonly job_runtime: number;
+  readonly read: {
+    readonly iops: number;
+    readonly bw_bytes: number;
+    readonly total_ios: number;
+    readonly clat_ns: {
+      readonly max: number;
+      readonly percentile: Readonly<Record<string, number>>;
+    };
+  };
+}
+
+function bareSample({ read, ...job }: FioJob): Sample {
+  const { max, percentile } = read.clat_ns;
+  const us = (share: string) => percentile[share]! / NS_PER_US;
+  const seconds = job.job_runtime / MS_PER_S;
+  const userSeconds = job.usr_cpu / 100 * seconds;
+  const systemSeconds = job.sys_cpu / 100 * seconds;
+  const rate = read.iops / PER_K;
   return {
-    rate: iops / PER_K,
-    cpuRate: iops / PER_K / cpu,
-    p50: percentile["50.000000"] / NS_PER_US,
-    p99: percentile["99.000000"] / NS_PER_US,
+    rate,
+    cpuRate: rate / ((userSeconds + systemSeconds) / seconds),
+    p50: us("50.000000"),
+    p99: us("99.000000"),
+    p90: us("90.000000"),
+    "p99.9": us("99.900000"),
+    max: max / NS_PER_US,
+    mibPerSecond: read.bw_bytes / MIB,
+    seconds,
+    requests: read.total_ios,
+    userSeconds,
+    systemSeconds,
   };
 }
 

@@ -20,7 +20,7 @@ const TOP = 66;
 const PLOT_HEIGHT = 300;
 const PLOT_WIDTH = WIDTH - LEFT - RIGHT;
 const BOTTOM = TOP + PLOT_HEIGHT;
-const LEGEND_TOP = BOTTOM + 70;
+const LEGEND_TOP = BOTTOM + 90;
 const LEGEND_ROW = 22;
 /** Where the figures of the legend begin and end. */
 const FIGURES_FROM = 330;
@@ -124,13 +124,18 @@ function y({ isLogarithmic }: Chart, { low, high }: Scale, value: number) {
   return BOTTOM - PLOT_HEIGHT * (at - low) / (high - low);
 }
 
+/** `1.50 k` as `1.5 k`. */
+function roundly(figure: string): string {
+  return figure.replace(/\.0+ /, " ").replace(/(\.[0-9]*[1-9])0+ /, "$1 ");
+}
+
 function grid(it: Chart, scale: Scale): string[] {
   const right = LEFT + PLOT_WIDTH;
   const lines = scale.ticks.flatMap((tick) => {
     const at = y(it, scale, tick);
     return [
       line(LEFT, at, right, at, "grid"),
-      text(LEFT - 9, at + 4, it.format(tick), "head", "end"),
+      text(LEFT - 9, at + 4, roundly(it.format(tick)), "head", "end"),
     ];
   });
   for (const [i, place] of it.places.entries()) {

@@ -79,7 +79,7 @@ function percentiles({ work, samples }: Past): string {
     places: PERCENTILES.map(([, name]) => name),
     series,
     isLogarithmic: true,
-    format: (value) => formatTime(value).replace(/\.0+ /, " "),
+    format: formatTime,
   });
 }
 
@@ -119,7 +119,7 @@ function depths(family: string, works: ReadonlyMap<number, Past>): string {
     places: places.map(String),
     series,
     isLogarithmic: false,
-    format: (value) => formatCount(value).replace(/\.0+ /, " "),
+    format: formatCount,
   });
 }
 
@@ -141,6 +141,6 @@ function queues(history: readonly Past[]): string {
     places: counts,
     series,
     isLogarithmic: false,
-    format: (value) => formatTime(value).replace(/\.0+ /, " "),
+    format: formatTime,
   });
 }
