@@ -96,7 +96,8 @@ export class GuestCopy {
   }
 }
 
-function copy(
+/** Copies `size` bytes from one view to another. */
+export function copy(
   source: DataView,
   from: number,
   target: DataView,

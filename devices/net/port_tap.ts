@@ -30,6 +30,8 @@ export const REATTACHED = "reattached";
 /** One queue of a TAP interface. */
 export class TapPort implements Port, ReadySource {
   readonly headSize = HEADER_SIZE;
+  /** The interface was removed, and is not there again yet. */
+  isLost = false;
   readonly #services: DataPlaneServices;
   readonly #queue: TapQueue;
   readonly #detaches: boolean;
@@ -38,7 +40,6 @@ export class TapPort implements Port, ReadySource {
   /** There may be frames; until the kernel says that there are none. */
   #readable = true;
   #writable = true;
-  #lost = false;
 
   /** The queue of pair `pair`. */
   constructor(seed: TapSeed, pair: number, services: DataPlaneServices) {
@@ -50,21 +51,31 @@ export class TapPort implements Port, ReadySource {
     services.watch(this.#queue.fd.number, this, true);
   }
 
+  /** Its descriptor. */
+  get fd(): number {
+    return this.#queue.fd.number;
+  }
+
+  /** Whether the kernel always has room for a frame. */
+  get hasRoom(): boolean {
+    return this.#queue.hasRoom;
+  }
+
   receive(list: IovecList, first: number, count: number): number {
     if (!this.#readable) return -EAGAIN;
     const result = this.#queue.receive(list, first, count);
     if (result >= 0) return result;
     this.#readable = false;
-    if (result === -EBADFD) this.#lose();
+    if (result === -EBADFD) this.lose();
     return -EAGAIN;
   }
 
   send(frame: OutgoingFrame): number {
-    if (this.#lost) return -ENETDOWN;
+    if (this.isLost) return -ENETDOWN;
     if (!this.#writable) return -EAGAIN;
     const result = this.#queue.send(frame.list, frame.count);
     if (result === -EAGAIN) this.#writable = false;
-    else if (result === -EBADFD) this.#lose();
+    else if (result === -EBADFD) this.lose();
     return result;
   }
 
@@ -77,7 +88,7 @@ export class TapPort implements Port, ReadySource {
   update(message: unknown): void {
     if (message !== REATTACHED) return;
     if (this.#detaches) this.#queue.attach(this.#enabled);
-    this.#lost = false;
+    this.isLost = false;
     this.#readable = true;
     this.#writable = true;
   }
@@ -87,16 +98,16 @@ export class TapPort implements Port, ReadySource {
     this.#writable = true;
   }
 
+  /** The interface was removed: the control side sees to it. */
+  lose(): void {
+    // A queue that is detached answers the same.
+    if (this.isLost || (this.#detaches && !this.#enabled)) return;
+    this.isLost = true;
+    signalEventFd(this.#lostFd);
+  }
+
   [Symbol.dispose](): void {
     this.#services.unwatch(this.#queue.fd.number);
     this.#queue[Symbol.dispose]();
-  }
-
-  /** The interface was removed: the control side sees to it. */
-  #lose(): void {
-    // A queue that is detached answers the same.
-    if (this.#lost || (this.#detaches && !this.#enabled)) return;
-    this.#lost = true;
-    signalEventFd(this.#lostFd);
   }
 }

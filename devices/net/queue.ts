@@ -12,6 +12,7 @@ import { LoopbackPort } from "./port_loopback.ts";
 import { SwitchPort, type SwitchSeed } from "./port_switch.ts";
 import { TapPort, type TapSeed } from "./port_tap.ts";
 import { Receive } from "./receive.ts";
+import { TapSender } from "./tap_sender.ts";
 import { Transmit } from "./transmit.ts";
 
 /** What the control side opens the data side with. */
@@ -65,6 +66,18 @@ function openPort(
   }
 }
 
+/** Where frames need not be sent one by one; else null. */
+function openSender(
+  port: Port,
+  { uring }: DataPlaneServices,
+  counters: Float64Array,
+): TapSender | null {
+  if (uring === null || !(port instanceof TapPort) || !port.hasRoom) {
+    return null;
+  }
+  return new TapSender(uring, port, counters);
+}
+
 /** One queue pair. */
 class Pair implements Disposable {
   readonly port: Port;
@@ -73,6 +86,8 @@ class Pair implements Disposable {
   /** The short way of a loopback, and who knows of frames on the long one. */
   readonly #mirror: Mirror | null;
   readonly #loopback: LoopbackPort | null;
+  /** Who sends many frames at once to a TAP interface. */
+  readonly #sender: TapSender | null;
 
   constructor(
     seed: NetSeed,
@@ -88,6 +103,9 @@ class Pair implements Disposable {
     // What is captured is gathered in a list for the kernel anyway.
     const isShort = this.#loopback !== null && capture === null;
     this.#mirror = isShort ? new Mirror(counters) : null;
+    this.#sender = capture === null
+      ? openSender(this.port, services, counters)
+      : null;
   }
 
   /** Brings the driver what the host has. */
@@ -99,6 +117,8 @@ class Pair implements Disposable {
   drainTransmit(queue: Virtqueue): void {
     const mirror = this.#mirror;
     if (mirror !== null && this.#isClear && mirror.drain(queue)) return;
+    const sender = this.#sender;
+    if (sender !== null && sender.drain(queue, this.transmit.allowed)) return;
     this.transmit.drain(queue);
   }
 
@@ -125,6 +145,7 @@ class Pair implements Disposable {
   [Symbol.dispose](): void {
     this.receive[Symbol.dispose]();
     this.transmit[Symbol.dispose]();
+    this.#sender?.[Symbol.dispose]();
     this.port[Symbol.dispose]();
   }
 }

@@ -237,6 +237,7 @@ export const SIOCGIFMTU = 0x8921;
 export const TUNSETIFF = 0x400454ca;
 export const TUNSETOFFLOAD = 0x400454d0;
 export const TUNGETIFF = 0x800454d2;
+export const TUNGETSNDBUF = 0x800454d3;
 export const TUNSETVNETHDRSZ = 0x400454d8;
 export const TUNSETQUEUE = 0x400454d9;
 export const TUNSETVNETLE = 0x400454dc;

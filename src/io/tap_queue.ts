@@ -7,6 +7,7 @@ import {
   EINTR,
   IFF_ATTACH_QUEUE,
   IFF_DETACH_QUEUE,
+  TUNGETSNDBUF,
   TUNSETQUEUE,
 } from "../ffi/abi.ts";
 import { errno } from "../ffi/errno.ts";
@@ -14,6 +15,9 @@ import { libc } from "../ffi/libc.ts";
 import { IFREQ } from "../ffi/struct.ts";
 import { duplicateFd, type Fd } from "./fd.ts";
 import type { IovecList } from "./iovec.ts";
+
+/** No limit, as whoever opens an interface has it. */
+const UNLIMITED = 0x7fff_ffff;
 
 /** One queue: a frame with its header of 12 bytes each call. */
 export class TapQueue implements Disposable {
@@ -23,6 +27,13 @@ export class TapQueue implements Disposable {
   /** A second descriptor of the queue that `number` is open on. */
   constructor(number: number) {
     this.fd = duplicateFd(number);
+  }
+
+  /** Whether there is room for a frame always, and none is to be waited for. */
+  get hasRoom(): boolean {
+    const size = new Int32Array(1);
+    const result = libc.ioctl(this.fd.number, TUNGETSNDBUF, size);
+    return result === 0 && size[0] === UNLIMITED;
   }
 
   /**
