@@ -9,6 +9,7 @@ import type { Rig } from "./rig.ts";
 
 const PINGS = 100;
 const PING_S = 0.02;
+const LOOPBACK = "127.0.0.1";
 
 /** A run of a work. */
 export type GuestSample = Readonly<
@@ -51,6 +52,17 @@ export const WORKS: readonly GuestWork[] = [
     wanted: 1,
     run: async ({ guest, host }, seconds) =>
       await iperf(guest, host, { seconds, more: "-R" }) / 1e6,
+  },
+  {
+    // What the emulated guest does where no card is in the way.
+    name: "TCP within the guest",
+    unit: ["Mbit/s", 0],
+    wanted: null,
+    run: async ({ guest }, seconds) => {
+      await guest.shell.output("ip link set lo up");
+      return await iperf(guest, { ...guest, address: LOOPBACK }, { seconds }) /
+        1e6;
+    },
   },
   {
     name: "ping from the host",
