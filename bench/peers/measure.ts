@@ -28,13 +28,20 @@ export interface Duration {
   readonly seconds: number;
 }
 
-/** A run of `work` through `contender`, whose report goes to the file `json`. */
+/** Looks at a process until it is disposed of. */
+export type Watch = (pid: number) => Promise<AsyncDisposable>;
+
+/**
+ * A run of `work` through `contender`, whose report goes to the file `json`.
+ * `watch` looks at the back-end as soon as it listens.
+ */
 export async function measure(
   contender: Contender,
   work: Work,
   place: Place,
   { warmUpSeconds, seconds }: Duration,
   json: string,
+  watch: Watch | null = null,
 ): Promise<Sample> {
   const [program, ...args] = contender.command(place);
   // Its input stays open: a program with a prompt ends when that does.
@@ -48,6 +55,7 @@ export async function measure(
   const end = process.status.then(() => ended = true);
   try {
     await listening(place.socketPath, () => ended);
+    await using _watcher = await watch?.(process.pid) ?? null;
     const { success, stderr } = await new Deno.Command(Deno.execPath(), {
       args: [
         ...["run", "--allow-ffi", MAIN, "bench", work.device],
