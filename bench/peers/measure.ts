@@ -5,6 +5,7 @@
  */
 import type { Report } from "../../src/load/mod.ts";
 import { type Contender, MAIN, type Place } from "./contender.ts";
+import { TapStage } from "./taps.ts";
 import type { Figure, Work } from "./work.ts";
 
 const LISTEN_ATTEMPTS = 1000;
@@ -43,7 +44,11 @@ export async function measure(
   json: string,
   watch: Watch | null = null,
 ): Promise<Sample> {
-  const [program, ...args] = contender.command(place);
+  await using tap = work.tap === undefined
+    ? null
+    : await TapStage.open(work.tap);
+  const words = contender.command(place);
+  const [program, ...args] = tap === null ? words : tap.command(words);
   // Its input stays open: a program with a prompt ends when that does.
   const process = new Deno.Command(program!, {
     args,
@@ -54,7 +59,8 @@ export async function measure(
   let ended = false;
   const end = process.status.then(() => ended = true);
   try {
-    await listening(place.socketPath, () => ended);
+    await listening(process.pid, place.socketPath, () => ended);
+    await tap?.start(process.pid);
     await using _watcher = await watch?.(process.pid) ?? null;
     const { success, stderr } = await new Deno.Command(Deno.execPath(), {
       args: [
@@ -69,7 +75,9 @@ export async function measure(
       stderr: "piped",
     }).output();
     if (!success) throw new Error(new TextDecoder().decode(stderr));
-    return sampleOf(JSON.parse(await Deno.readTextFile(json)) as Report);
+    const report = JSON.parse(await Deno.readTextFile(json)) as Report;
+    const sample = sampleOf(report);
+    return tap === null ? sample : tap.arrived(sample, seconds);
   } finally {
     if (!ended) process.kill("SIGTERM");
     await process.stdin.close().catch(() => {});
@@ -169,9 +177,14 @@ function bareSample({ read, ...job }: FioJob): Sample {
   };
 }
 
-async function listening(path: string, ended: () => boolean): Promise<void> {
+/** In the network namespace of process `pid`, which need not be ours. */
+async function listening(
+  pid: number,
+  path: string,
+  ended: () => boolean,
+): Promise<void> {
   for (let i = 0; i < LISTEN_ATTEMPTS && !ended(); i++) {
-    const sockets = Deno.readTextFileSync("/proc/net/unix").split("\n");
+    const sockets = Deno.readTextFileSync(`/proc/${pid}/net/unix`).split("\n");
     if (sockets.some((line) => line.endsWith(` ${path}`))) return;
     await new Promise((resolve) => setTimeout(resolve, LISTEN_STEP_MS));
   }

@@ -7,6 +7,7 @@ import { LOOPBACKS, SOURCES } from "./cards.ts";
 import type { Contender } from "./contender.ts";
 import { DIRECT_DISKS, DISKS, NULL_DISKS } from "./disks.ts";
 import { FILE_QUEUES, NULL_QUEUES } from "./queues.ts";
+import { TAPS, type TapWay } from "./taps.ts";
 
 /** A figure of a run. */
 export type Figure = "rate" | "cpuRate" | "p50" | "p99";
@@ -31,6 +32,8 @@ export interface Work {
   /** Options of fio that do the same on the file, without any device. */
   readonly bare?: readonly string[];
   readonly bars: readonly Bar[];
+  /** Which way frames go over a TAP interface, in a namespace of its own. */
+  readonly tap?: TapWay;
   /** Of whom the bars are: ours by its peers, or all others by the first. */
   readonly against?: "peers" | "first";
 }
@@ -126,6 +129,32 @@ function queues(): Work[] {
   });
 }
 
+/** From the guest as fast as it can; to one that sleeps, since others send. */
+function taps(): Work[] {
+  const work = {
+    device: "net",
+    contenders: TAPS,
+    bars: [{ figure: "rate", wanted: 1.5 }],
+  } as const;
+  return [64, 1514].flatMap((size) => {
+    const frames = ["--size", `${size}`, "--depth", "128"];
+    return [
+      {
+        ...work,
+        name: `${size}-byte frames to a tap, depth 128, polled`,
+        load: [...frames, "--direction", "tx", "--polled"],
+        tap: { direction: "tx", size },
+      },
+      {
+        ...work,
+        name: `${size}-byte frames from a tap, depth 128, event`,
+        load: [...frames, "--direction", "rx"],
+        tap: { direction: "rx", size },
+      },
+    ];
+  });
+}
+
 /** All works, in the order of the tables. */
 export const WORKS: readonly Work[] = [
   ...reads(),
@@ -158,6 +187,7 @@ export const WORKS: readonly Work[] = [
     contenders: LOOPBACKS,
     bars: [{ figure: "rate", wanted: 0.5 }],
   },
+  ...taps(),
   {
     name: "random bytes in requests of 4 KiB, depth 16, event",
     device: "rng",
