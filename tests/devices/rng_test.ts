@@ -332,6 +332,21 @@ each(
 );
 
 each(
+  "the driver gets what there is after half a share, and the rest next",
+  async (openRng) => {
+    await using open = await openRng();
+    const { fake, driver } = open;
+    const requests = Array.from({ length: 16 }, () => driver.ask([4 * KIB]));
+    const answered = () => {
+      fake.turn();
+      driver.requests.collect();
+      return requests.filter(({ written }) => written === 4 * KIB).length;
+    };
+    assertEquals([answered(), answered()], [8, 16]);
+  },
+);
+
+each(
   "memory that was truncated under us is a short request, no signal",
   async (openRng) => {
     await using open = await openRng({}, {
