@@ -20,9 +20,9 @@ import type { TapPort } from "./port_tap.ts";
 import { ETHERNET_SIZE, FRAME_MAX, HEADER_SIZE } from "./protocol.ts";
 
 /** Frames that are under way at once. */
-const SLOTS = 64;
+const SLOTS = 128;
 /** Memory of our own for each of them. */
-const SLOT_SIZE = 256;
+const SLOT_SIZE = 128;
 /** Elements for each. */
 const ELEMENTS = 32;
 const SIZE_MIN = HEADER_SIZE + ETHERNET_SIZE;
