@@ -2,7 +2,7 @@
  * Sends so many frames through a card, with a driver that allocates nothing,
  * in rounds: for tests that look at what V8 does then.
  *
- *     deno run --allow-all net_hot_run.ts loopback|tap split|packed [NAME]
+ *     deno run --allow-all net_hot_run.ts loopback|tap split|packed [NAME [uring]]
  *
  * @module
  */
@@ -62,12 +62,16 @@ function layOut(card: Card): [receive: Side, transmit: Side] {
 
 function run(card: Card, sides: [Side, Side], count: number): void {
   const [receive, transmit] = sides;
-  const { data, rings } = card.fake;
+  const { data, rings, uring } = card.fake;
   const [receiveQueue, transmitQueue] = rings.map(({ queue }) => queue);
   const until = transmit.done + count;
   while (transmit.done < until) {
     data.drain(receiveQueue!);
     data.drain(transmitQueue!);
+    if (uring !== null && uring.inFlight > 0) {
+      uring.submit();
+      uring.reap(SIZE);
+    }
     receiveQueue!.flush();
     transmitQueue!.flush();
     receive.turn();
@@ -76,10 +80,11 @@ function run(card: Card, sides: [Side, Side], count: number): void {
 }
 
 if (import.meta.main) {
-  const [backend, kind, ifname] = Deno.args;
+  const [backend, kind, ifname, uring] = Deno.args;
   const given = ifname === undefined ? {} : { ifname };
   await using card = await Card.open({ backend: backend!, ...given }, {
     kind: kindNamed(kind),
+    uring: uring !== undefined,
   });
   const sides = layOut(card);
   run(card, sides, WARM_UP);

@@ -1,3 +1,4 @@
+import { IoUring } from "../../src/io/io_uring.ts";
 import { RING_KINDS } from "../../src/testing/mod.ts";
 import { canMakeNetns, Netns } from "../support/netns.ts";
 import { hasProgram, requirement } from "../support/require.ts";
@@ -6,6 +7,10 @@ import { assertQuiet, tracedCommand, traceRounds } from "./traced_rounds.ts";
 const RUN = "./net_hot_run.ts";
 const canTrace = requirement("stdbuf", () => hasProgram("stdbuf"));
 const canMakeTap = requirement("network namespaces with tap", canMakeNetns);
+const hasUring = requirement("io_uring", () => {
+  IoUring.open(8)[Symbol.dispose]();
+  return true;
+});
 
 for (const { name: kind } of RING_KINDS) {
   Deno.test({
@@ -18,15 +23,18 @@ for (const { name: kind } of RING_KINDS) {
       ),
   });
 
-  Deno.test({
-    name:
-      `1 M frames make no garbage and keep their optimised code (tap, ${kind})`,
-    ignore: !canTrace || !canMakeTap,
-    async fn() {
-      using netns = new Netns();
-      netns.addTap("t0", "192.0.2.1/24");
-      const command = netns.command(tracedCommand(RUN, "tap", kind, "t0"));
-      assertQuiet(await traceRounds(command));
-    },
-  });
+  for (const engine of [[], ["uring"]]) {
+    const how = ["tap", ...engine].join(" by ");
+    Deno.test({
+      name:
+        `1 M frames make no garbage and keep their optimised code (${how}, ${kind})`,
+      ignore: !canTrace || !canMakeTap || (engine.length > 0 && !hasUring),
+      async fn() {
+        using netns = new Netns();
+        netns.addTap("t0", "192.0.2.1/24");
+        const command = tracedCommand(RUN, "tap", kind, "t0", ...engine);
+        assertQuiet(await traceRounds(netns.command(command)));
+      },
+    });
+  }
 }
