@@ -119,9 +119,7 @@ export class TapSender implements UringConsumer, Disposable {
       gather(chain, view);
       this.#list.set(first, this.#memory.address + slot * SLOT_SIZE, size);
     } else {
-      for (let i = 0; i < HEADER_SIZE; i += 2) {
-        view.setUint16(i, reader.readU16(), true);
-      }
+      readHeader(chain, view);
       const own = this.#memory.address + slot * SLOT_SIZE;
       this.#list.set(first, own, HEADER_SIZE);
       const rest = reader.remaining;
@@ -142,6 +140,21 @@ export class TapSender implements UringConsumer, Disposable {
       0,
     );
     return true;
+  }
+}
+
+/** Copies the header of a frame to `target`; the reader goes past it. */
+function readHeader(
+  { regions, offsets, sizes, memory, reader }: Chain,
+  target: DataView,
+): void {
+  if (sizes[0]! >= HEADER_SIZE) {
+    copy(memory.views[regions[0]!]!, offsets[0]!, target, 0, HEADER_SIZE);
+    reader.skip(HEADER_SIZE);
+    return;
+  }
+  for (let i = 0; i < HEADER_SIZE; i += 2) {
+    target.setUint16(i, reader.readU16(), true);
   }
 }
 
