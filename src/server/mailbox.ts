@@ -23,12 +23,14 @@ export interface WorkerStart {
   readonly speaks: boolean;
   /** The mailbox's eventfd. */
   readonly eventFd: number;
+  /** Of the crowd of all threads of rings. */
+  readonly crowd: SharedArrayBuffer;
 }
 
 /** The part of {@linkcode WorkerStart} that is the same for all threads. */
 export type DeviceStart = Omit<
   WorkerStart,
-  "eventFd" | "logLevel" | "speaks"
+  "crowd" | "eventFd" | "logLevel" | "speaks"
 >;
 
 /** To the worker. */

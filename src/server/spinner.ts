@@ -3,6 +3,8 @@
  * @module
  */
 
+import { Crowd } from "./crowd.ts";
+
 /** A wake-up costs 15 to 70 us, so waiting longer than this can't pay off. */
 const SPIN_MAX_MS = 0.05;
 const SPIN_MIN_MS = 0.004;
@@ -21,6 +23,8 @@ const STARVED_MS = 0.03;
 const STARVED_TIMES = 3;
 /** Parks without a spin before another try. */
 const REST_PARKS = 200;
+/** Turns with work between two looks at the clock: a power of two. */
+const BUSY_TURNS = 64;
 
 /**
  * An adaptive, bounded spin: it grows while the work that ends a park comes
@@ -34,10 +38,22 @@ export class Spinner {
   #parkedAt = 0;
   #starved = 0;
   #rest = 0;
+  #workedTurns = 0;
+  /** The spin was left out, as other threads want the processor. */
+  #gaveWay = false;
+  readonly #crowd: Crowd;
+
+  /** The spin of a thread of `crowd`, else of one that is alone. */
+  constructor(crowd: Crowd = new Crowd()) {
+    this.#crowd = crowd;
+  }
 
   /** There was work: the spin begins anew. */
   worked(): void {
     this.#turns = 0;
+    if ((this.#workedTurns++ & (BUSY_TURNS - 1)) === 0) {
+      this.#crowd.busy();
+    }
   }
 
   /** There was none. Whether to look again rather than park. */
@@ -46,7 +62,8 @@ export class Spinner {
     if (turns === 0) {
       if (this.#spin === 0) return false;
       this.#idleSince = performance.now();
-      return true;
+      this.#gaveWay = this.#crowd.isFull();
+      return !this.#gaveWay;
     }
     // The clock costs as much as several looks.
     if ((turns & 7) !== 0) return true;
@@ -60,7 +77,13 @@ export class Spinner {
 
   /** The thread was woken. */
   unpark(): void {
+    this.#crowd.busy();
     this.#turns = 0;
+    if (this.#gaveWay) {
+      // When work came says nothing of a spin that was none.
+      this.#gaveWay = false;
+      return;
+    }
     if (this.#rest > 0) {
       this.#rest--;
       return;

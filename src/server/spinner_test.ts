@@ -1,14 +1,20 @@
 import { assertEquals } from "@std/assert";
+import { Crowd } from "./crowd.ts";
 import { Spinner } from "./spinner.ts";
 
 /** A spinner whose clock the test turns. */
 class Scene implements Disposable {
-  readonly spinner = new Spinner();
+  /** The spinner's thread, and another one, on one processor. */
+  readonly crowd = new Crowd(undefined, 1);
+  readonly other = new Crowd(this.crowd.memory, 1);
+  readonly spinner = new Spinner(this.crowd);
   readonly #real = performance.now;
   #now = 1000;
 
   constructor() {
     performance.now = () => this.#now;
+    this.crowd.join();
+    this.other.join();
   }
 
   /** How long a thread without work spins, in steps of 0.001 ms a look. */
@@ -72,4 +78,16 @@ Deno.test("Spinner goes on spinning where work only now and then comes right aft
     scene.sleep(SOON);
   }
   assertEquals(scene.spin() >= 0.05, true);
+});
+
+Deno.test("Spinner leaves the processor to threads that have work, and learns nothing from that", () => {
+  using scene = new Scene();
+  const busy = () => scene.other.busy();
+  for (const milliseconds of [AT_ONCE, AT_ONCE, AT_ONCE, AT_ONCE, SOON]) {
+    busy();
+    assertEquals(scene.sleep(milliseconds), 0);
+  }
+  // The other one has had nothing for a while.
+  scene.sleep(LONG);
+  assertEquals(scene.spin() >= 0.02, true);
 });

@@ -9,6 +9,7 @@ import { clearEventFd } from "../io/event_fd.ts";
 import { hasRoom, STDERR } from "../io/fd.ts";
 import { leaveWarnOnce, loseLinesUnless, setLogLevel } from "../log.ts";
 import type { RingCounters } from "./command.ts";
+import { Crowd } from "./crowd.ts";
 import { DataPlane, type OpenRing } from "./data_plane.ts";
 import { runUntilMailbox } from "./loop.ts";
 import {
@@ -25,7 +26,7 @@ import { Spinner } from "./spinner.ts";
 class PlaneThread {
   // Typed so that a program without the types of workers can import us.
   readonly #scope = self as unknown as Pick<Worker, "postMessage">;
-  readonly #spinner = new Spinner();
+  #spinner = new Spinner();
   readonly #open: OpenDataDevice;
   #plane: DataPlane | null = null;
   #openRing: OpenRing | null = null;
@@ -119,6 +120,9 @@ class PlaneThread {
     };
     this.#eventFd = eventFd;
     this.#plane = plane;
+    const crowd = new Crowd(start.crowd);
+    crowd.join();
+    this.#spinner = new Spinner(crowd);
   }
 
   #acknowledge(

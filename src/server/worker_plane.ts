@@ -12,6 +12,7 @@ import {
   type IotlbMiss,
   type RingCounters,
 } from "./command.ts";
+import { Crowd } from "./crowd.ts";
 import {
   type Acknowledgement,
   type DeviceStart,
@@ -20,6 +21,9 @@ import {
   unpackError,
 } from "./mailbox.ts";
 import { workerUrl } from "./worker_url.ts";
+
+/** Of all threads of this process: they share its processors. */
+const crowd = new Crowd();
 
 /** One worker and what it has not acknowledged yet. */
 class WorkerThread {
@@ -61,6 +65,7 @@ class WorkerThread {
       id,
       start: {
         ...start,
+        crowd: crowd.memory,
         eventFd: this.#eventFd.fd.number,
         logLevel: logLevel(),
         speaks,
