@@ -79,6 +79,11 @@ export class TapPort implements Port, ReadySource {
     return result;
   }
 
+  /** Writes a frame in `count` elements from `first`: bytes, or likewise. */
+  write(list: IovecList, first: number, count: number): number {
+    return this.#queue.send(list, count, first);
+  }
+
   enable(enabled: boolean): void {
     this.#enabled = enabled;
     if (this.#detaches) this.#queue.attach(enabled);

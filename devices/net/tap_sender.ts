@@ -1,9 +1,10 @@
 // Data plane: frames of the driver to a TAP interface, many in one system call.
 /**
- * The kernel takes a frame in 0.6 us by an io_uring where a call for each takes
- * 1.1, so frames that are there together are prepared together. One that is
+ * The kernel takes a frame in 0.65 us by an io_uring where a call for each takes
+ * 1.0, so frames that are there together are handed over together. One that is
  * alone is sent by a call of its own, which is sooner: entering the io_uring
- * costs 0.9 us.
+ * costs 0.9 us. Short frames are copied first: a second iovec costs the kernel
+ * more.
  *
  * @module
  */
@@ -63,22 +64,28 @@ export class TapSender implements UringConsumer, Disposable {
   }
 
   /**
-   * Prepares the frames that are there; `allowed` are the ALLOW_* bits. False
-   * where the next one has to be sent by itself: none is under way then.
+   * Takes the frames that are there; `allowed` are the ALLOW_* bits. False
+   * where the next one has to take the other way: none is under way then.
    */
   drain(queue: Virtqueue, allowed: number): boolean {
     this.#queue = queue;
-    while (this.#freeCount > 0) {
-      if (this.#port.isLost) break;
+    while (this.#freeCount > 0 && !this.#port.isLost) {
       if (!queue.pop()) return true;
+      const { chain } = queue;
       const isAlone = this.#freeCount === SLOTS && !queue.hasAvailable();
-      if (isAlone || queue.chain.readableCount >= ELEMENTS) {
+      if (
+        chain.readableCount >= ELEMENTS ||
+        (isAlone && chain.reader.size > SLOT_SIZE)
+      ) {
         queue.undoPop();
         break;
       }
-      if (this.#prepare(queue.chain, allowed)) continue;
-      this.#counters[TX_DROPPED]!++;
-      queue.push(queue.chain.head, 0);
+      const count = this.#fill(chain, allowed);
+      if (count > 0) this.#send(chain, count, isAlone);
+      else {
+        this.#counters[TX_DROPPED]!++;
+        queue.push(chain.head, 0);
+      }
     }
     return this.#freeCount < SLOTS;
   }
@@ -105,41 +112,48 @@ export class TapSender implements UringConsumer, Disposable {
     this.#memory[Symbol.dispose]();
   }
 
-  /** Prepares the frame that was popped; false where it is none. */
-  #prepare(chain: Chain, allowed: number): boolean {
+  /** Puts a frame into the next slot: so many elements, 0 where it is none. */
+  #fill(chain: Chain, allowed: number): number {
     const { reader } = chain;
     const { size } = reader;
-    if (size < SIZE_MIN || size > SIZE_MAX) return false;
+    if (size < SIZE_MIN || size > SIZE_MAX) return 0;
     const slot = this.#free[this.#freeCount - 1]!;
     const view = this.#views[slot]!;
     const first = slot * ELEMENTS;
+    const own = this.#memory.address + slot * SLOT_SIZE;
     let count = 1;
     // Once, before it is checked: the driver can change its own copy.
     if (size <= SLOT_SIZE) {
       gather(chain, view);
-      this.#list.set(first, this.#memory.address + slot * SLOT_SIZE, size);
+      this.#list.set(first, own, size);
     } else {
       readHeader(chain, view);
-      const own = this.#memory.address + slot * SLOT_SIZE;
       this.#list.set(first, own, HEADER_SIZE);
-      const rest = reader.remaining;
-      count += reader.takeIovecs(this.#list, first + 1, rest);
+      count += reader.takeIovecs(this.#list, first + 1, reader.remaining);
     }
-    if (!checkHeader(view, size - HEADER_SIZE, allowed)) return false;
-    this.#freeCount--;
+    return checkHeader(view, size - HEADER_SIZE, allowed) ? count : 0;
+  }
+
+  /** Sends what is in the next slot: now, or together with others. */
+  #send(chain: Chain, count: number, now: boolean): void {
+    const slot = this.#free[--this.#freeCount]!;
+    const list = this.#list;
+    const first = slot * ELEMENTS;
     this.#heads[slot] = chain.head;
-    this.#sizes[slot] = size;
+    this.#sizes[slot] = chain.reader.size;
+    if (now) {
+      return this.complete(slot, this.#port.write(list, first, count));
+    }
     this.#uring.writeList(
       this.#consumer,
       slot,
       this.#file,
-      this.#list,
+      list,
       first,
       count,
       this.#offsets,
       0,
     );
-    return true;
   }
 }
 

@@ -52,10 +52,10 @@ export class TapQueue implements Disposable {
     }
   }
 
-  /** Sends the frame in `count` elements from the first: bytes, or likewise. */
-  send(list: IovecList, count: number): number {
+  /** Sends the frame in `count` elements from `first`: bytes, or likewise. */
+  send(list: IovecList, count: number, first: number = 0): number {
     const fd = this.fd.number;
-    const bytes = list.bytes(0);
+    const bytes = list.bytes(first);
     for (;;) {
       const result = libc.writev(fd, bytes, count);
       if (result >= 0) return result;
