@@ -31,6 +31,9 @@ export const ALLOW_UFO = 16;
 /** UDP datagrams. */
 export const ALLOW_USO = 32;
 
+/** The bits of flags and type that ask for anything: most headers have none. */
+const ASKS = VIRTIO_NET_HDR_F_NEEDS_CSUM | 0xff00;
+
 /**
  * Checks the header in the first 12 bytes of `head`, which the driver can't
  * change any more, and clears what means nothing when sending. `size` is that
@@ -42,6 +45,12 @@ export function checkHeader(
   size: number,
   allowed: number,
 ): boolean {
+  if ((head.getUint16(0, true) & ASKS) === 0) {
+    head.setInt32(0, 0, true);
+    head.setInt32(4, 0, true);
+    head.setInt32(8, 0, true);
+    return true;
+  }
   const needsChecksum = (head.getUint8(0) & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0;
   const type = head.getUint8(1);
   head.setUint8(0, needsChecksum ? VIRTIO_NET_HDR_F_NEEDS_CSUM : 0);

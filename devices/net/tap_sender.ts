@@ -175,6 +175,10 @@ function readHeader(
 /** Copies the readable bytes of `chain` to `target`, which has room for them. */
 function gather(chain: Chain, target: DataView): void {
   const { regions, offsets, sizes, readableCount, memory } = chain;
+  if (readableCount === 1) {
+    const view = memory.views[regions[0]!]!;
+    return copy(view, offsets[0]!, target, 0, sizes[0]!);
+  }
   let done = 0;
   for (let i = 0; i < readableCount; i++) {
     const size = sizes[i]!;
