@@ -22,8 +22,12 @@ export const PENDING = -65536;
  * parameters: large numbers would be allocated there.
  */
 export interface Engine {
-  /** Whether the methods return only when it is done, however long that takes. */
-  readonly blocks: boolean;
+  /**
+   * The most requests that are taken on in one go. Where they are answered at
+   * once the driver sees what is done while the next are worked on; a driver
+   * that sleeps is called early, and wakes up meanwhile.
+   */
+  readonly share: number;
   /**
    * Reads `requests.chunk[slot]` bytes at `requests.offset[slot]` into `count`
    * elements of `list` from `first`.

@@ -7,7 +7,7 @@ import type { Requests } from "./request.ts";
 
 /** Everything succeeds at once; what is read is what the memory held before. */
 export class NullEngine implements Engine {
-  readonly blocks = false;
+  readonly share = 32;
 
   read(requests: Requests, slot: number): number {
     return requests.chunk[slot]!;

@@ -9,7 +9,7 @@ import type { Requests } from "./request.ts";
 
 /** Blocks the thread for each request; runs wherever Linux does. */
 export class SyncEngine implements Engine {
-  readonly blocks = true;
+  readonly share = 4;
   readonly #file: DiskFile;
 
   /** Works on `file`, which it does not own. */

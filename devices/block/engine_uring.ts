@@ -18,7 +18,8 @@ const ZERO = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
 
 /** Prepares submissions for the thread's io_uring, which the thread submits. */
 export class UringEngine implements Engine {
-  readonly blocks = false;
+  /** All that there are: the thread hands them over in shares. */
+  readonly share = 0x10000;
   readonly #uring: IoUring;
   readonly #fd: number;
   readonly #consumer: number;

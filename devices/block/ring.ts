@@ -5,7 +5,6 @@
 import type { DataPlaneServices } from "../../src/device/device.ts";
 import { EAGAIN, EINTR, EOPNOTSUPP } from "../../src/ffi/abi.ts";
 import { Mapping } from "../../src/ffi/mapping.ts";
-import { elapsed, milliseconds } from "../../src/io/clock.ts";
 import type { UringConsumer } from "../../src/io/io_uring.ts";
 import { IovecList } from "../../src/io/iovec.ts";
 import { log } from "../../src/log.ts";
@@ -38,10 +37,6 @@ const RETRIES_MAX = 200;
 const DRAIN_BYTES = 16 << 20;
 /** What a request without data counts for: it may take as long. */
 const OTHER_BYTES = 1 << 20;
-/** Where requests are waited for: how long that goes on in one drain. */
-const DRAIN_MS = 1;
-/** Requests between two looks at the clock. */
-const CLOCK_REQUESTS = 8;
 /** Bytes of zeros that are written at once. */
 const FILL_SIZE = 1 << 20;
 
@@ -95,10 +90,8 @@ export class BlockRing implements UringConsumer, Disposable {
     const queue = this.#queue;
     const requests = this.#requests;
     let left = DRAIN_BYTES;
-    const blocks = this.#engine.blocks;
-    const since = blocks ? milliseconds() : 0;
-    let taken = 0;
-    while (left > 0 && queue.pop()) {
+    const share = this.#engine.share;
+    for (let i = 0; i < share && left > 0 && queue.pop(); i++) {
       const chain = queue.chain;
       const head = chain.head;
       const verdict = requests.accept(chain);
@@ -107,8 +100,6 @@ export class BlockRing implements UringConsumer, Disposable {
           ? requests.remaining[head]!
           : OTHER_BYTES;
         this.#run(head);
-        if (!blocks || ++taken % CLOCK_REQUESTS !== 0) continue;
-        if (elapsed(since) > DRAIN_MS) return;
       } else if (verdict === MALFORMED) queue.push(head, 0);
       else if (verdict === BUSY) {
         queue.undoPop();
