@@ -114,7 +114,7 @@ if (import.meta.main) {
   try {
     const file = `${directory}/disk.img`;
     await makeDisk(file);
-    await warm(file);
+    await warm(file, work.inPages);
     const place = { file, socketPath: `${directory}/0` };
     await account(work, plan, place, directory);
   } finally {

@@ -29,7 +29,7 @@ async function compare(
 ): Promise<string[]> {
   const file = `${directory}/disk.img`;
   const place = { file, socketPath: `${directory}/0` };
-  await warm(file);
+  await warm(file, work.inPages);
   const lines: string[] = [];
   for (const ours of work.contenders.filter(isOurs)) {
     const entrants = trees.map(({ name, main }): Entrant => {

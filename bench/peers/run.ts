@@ -47,7 +47,7 @@ async function compete(
   if (bare !== undefined) {
     entrants.push({ name: "fio", run: () => measureBare(bare, place, plan) });
   }
-  await warm(file);
+  await warm(file, work.inPages);
   return { work, samples: await contest(entrants, plan.rounds) };
 }
 

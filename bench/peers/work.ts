@@ -29,6 +29,11 @@ export interface Work {
   readonly load: readonly string[];
   /** Ours is the first. */
   readonly contenders: readonly Contender[];
+  /**
+   * The file comes into the page cache page by page, as a disk does that a guest
+   * uses; else in large folios, as one that was copied.
+   */
+  readonly inPages?: boolean;
   /** Options of fio that do the same on the file, without any device. */
   readonly bare?: readonly string[];
   readonly bars: readonly Bar[];
@@ -40,6 +45,7 @@ export interface Work {
 
 const DEPTHS = [1, 16, 64, 128];
 const WRITES = ["--mix", "write=1", "--destructive"];
+const MIB_BLOCKS = ["--size", "1M", "--order", "sequential", "--depth", "4"];
 const FLUSHES = ["--mix", "write=7,flush=1", "--destructive"];
 
 /** Faster, and at depth 1 sooner. */
@@ -56,7 +62,7 @@ function bars(depth: number, rate: number, cpuRate?: number): Bar[] {
 function bothDrivers(
   name: string,
   depth: number,
-  work: Pick<Work, "device" | "load" | "contenders">,
+  work: Pick<Work, "device" | "load" | "contenders" | "bare">,
   event: readonly Bar[],
   polled: readonly Bar[],
 ): Work[] {
@@ -95,11 +101,21 @@ function writes(name: string, load: readonly string[]): Work[] {
   }));
 }
 
+/** The same, of a file whose pages came one by one. */
+function inPages(works: readonly Work[]): Work[] {
+  return works.map((work) => ({
+    ...work,
+    name: `in pages: ${work.name}`,
+    contenders: DISKS.slice(0, 3),
+    inPages: true,
+  }));
+}
+
 function sequential(name: string, load: readonly string[]): Work {
   return {
     name: `1 MiB sequential ${name}, depth 4, event`,
     device: "block",
-    load: [...load, "--size", "1M", "--order", "sequential", "--depth", "4"],
+    load: [...load, ...MIB_BLOCKS],
     contenders: DISKS,
     bars: bars(4, 1.1),
   };
@@ -171,13 +187,25 @@ export const WORKS: readonly Work[] = [
     bars: [{ figure: "rate", wanted: 0.9 }],
   },
   {
-    name: "O_DIRECT 4 KiB random reads, depth 32, event",
+    name: "1 MiB sequential reads beside memcpy (fio, mmap), depth 4, polled",
     device: "block",
-    load: ["--depth", "32"],
-    contenders: DIRECT_DISKS,
-    bare: ["--rw=randread", "--bs=4k", "--iodepth=32", "--direct=1"],
-    bars: [{ figure: "rate", wanted: 0.98 }],
+    load: [...MIB_BLOCKS, "--polled"],
+    contenders: DISKS.slice(0, 1),
+    bare: ["--rw=read", "--bs=1m", "--ioengine=mmap"],
+    bars: [{ figure: "rate", wanted: 0.8 }],
   },
+  ...bothDrivers(
+    "O_DIRECT 4 KiB random reads",
+    32,
+    {
+      device: "block",
+      load: [],
+      contenders: DIRECT_DISKS,
+      bare: ["--rw=randread", "--bs=4k", "--iodepth=32", "--direct=1"],
+    },
+    [{ figure: "rate", wanted: 0.98 }],
+    [{ figure: "rate", wanted: 0.98 }],
+  ),
   ...nulls(),
   ...queues(),
   {
@@ -195,4 +223,7 @@ export const WORKS: readonly Work[] = [
     contenders: SOURCES,
     bars: [{ figure: "rate", wanted: 1.5 }],
   },
+  // Last, since the file stays so.
+  ...inPages(writes("4 KiB random writes", WRITES)),
+  ...inPages(writes("4 KiB random writes, 1 flush in 8", FLUSHES)),
 ];
