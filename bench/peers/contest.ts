@@ -57,6 +57,9 @@ export async function makeDisk(file: string): Promise<void> {
  */
 export async function warm(file: string, inPages = false): Promise<void> {
   if (!inPages) return void await Deno.readFile(file);
+  // What is not on the disk yet can't be let go of.
+  using image = await Deno.open(file);
+  await image.syncData();
   const { success } = await new Deno.Command("fio", {
     args: [
       ...["--name=warm", "--ioengine=io_uring", `--filename=${file}`],
