@@ -24,7 +24,7 @@ export class SyncEngine implements Engine {
     first: number,
     count: number,
   ): number {
-    return this.#file.readv(list, first, count, requests.offset[slot]!);
+    return this.#file.readList(list, first, count, requests.offset, slot);
   }
 
   write(
@@ -35,8 +35,8 @@ export class SyncEngine implements Engine {
     count: number,
     durable: boolean,
   ): number {
-    const offset = requests.offset[slot]!;
-    return this.#file.writev(list, first, count, offset, durable);
+    const { offset } = requests;
+    return this.#file.writeList(list, first, count, offset, slot, durable);
   }
 
   flush(_slot: number): number {

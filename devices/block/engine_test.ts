@@ -40,9 +40,9 @@ Deno.test("the sync engine calls the file, and answers at once", () => {
   const results = exercise(new SyncEngine(recorder<DiskFile>(calls, 11)));
   assertEquals(results, new Array(7).fill(11));
   assertEquals(calls, [
-    ["readv", LIST, 3, 4, 4096],
-    ["writev", LIST, 3, 4, 4096, false],
-    ["writev", LIST, 3, 4, 4096, true],
+    ["readList", LIST, 3, 4, REQUESTS.offset, 2],
+    ["writeList", LIST, 3, 4, REQUESTS.offset, 2, false],
+    ["writeList", LIST, 3, 4, REQUESTS.offset, 2, true],
     ["dataSync"],
     ["punchHole", 8192, 512],
     ["zeroRange", 8192, 512, false],
