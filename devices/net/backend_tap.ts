@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { UsageError } from "../../src/errors.ts";
+import { SystemError, UsageError } from "../../src/errors.ts";
 import {
+  EBUSY,
   TUN_F_CSUM,
   TUN_F_TSO4,
   TUN_F_TSO6,
@@ -37,6 +38,13 @@ import {
 
 /** How often an interface that was removed is looked for. */
 const RETRY_MS = 500;
+/**
+ * How long another one may have it. The kernel lets go of what an io_uring held
+ * some time after the process was gone: 30 to 40 ms were seen.
+ */
+const PATIENCE_MS = 1000;
+/** How often it is tried meanwhile. */
+const PAUSE_MS = 10;
 /** Where the interface is in another network namespace, and can't be asked. */
 const MTU_UNKNOWN = 1500;
 
@@ -162,12 +170,16 @@ export class TapHost implements Host {
   }
 }
 
-/** Opens what `--ifname` or `--tap-fd` names. */
-export function openTap(
+/**
+ * Opens what `--ifname` or `--tap-fd` names. Rejects where that can't be, or
+ * another process does not let go of the interface for `patienceMs`.
+ */
+export async function openTap(
   name: string | undefined,
   fds: string | undefined,
   pairCount: number,
-): Tap {
+  patienceMs: number = PATIENCE_MS,
+): Promise<Tap> {
   if ((name === undefined) === (fds === undefined)) {
     throw new UsageError(
       name === undefined
@@ -175,7 +187,7 @@ export function openTap(
         : "There are --ifname and --tap-fd: leave one of them out",
     );
   }
-  if (fds === undefined) return Tap.open(name!, pairCount);
+  if (fds === undefined) return await openNamed(name!, pairCount, patienceMs);
   const numbers = fds.split(",").map((text) => {
     if (/^[0-9]{1,9}$/.test(text)) return Number(text);
     throw new UsageError(
@@ -190,6 +202,24 @@ export function openTap(
     );
   }
   return Tap.fromFds(numbers);
+}
+
+/** Opens an interface that a process which has just ended may still have. */
+async function openNamed(
+  name: string,
+  pairCount: number,
+  patienceMs: number,
+): Promise<Tap> {
+  const end = performance.now() + patienceMs;
+  for (;;) {
+    try {
+      return Tap.open(name, pairCount);
+    } catch (error) {
+      const isTaken = error instanceof SystemError && error.errno === EBUSY;
+      if (!isTaken || performance.now() > end) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+  }
 }
 
 function featuresOf(bits: number): bigint {

@@ -137,7 +137,7 @@ export const net: DeviceDescriptor<typeof OPTIONS> = {
   summary: "An Ethernet card on a TAP interface, a switch or a loopback",
   options: OPTIONS,
   capabilities: [],
-  open: (options) => Promise.resolve().then(() => new NetDevice(options)),
+  open: openDevice,
 };
 
 /** An open card. */
@@ -156,10 +156,10 @@ class NetDevice implements Device {
   /** What the driver accepted, or null before it did. */
   #features: bigint | null = null;
 
-  constructor(options: NetOptions) {
+  /** Takes `host` over. */
+  constructor(options: NetOptions, mac: Uint8Array, host: Host) {
     const pairCount = options["queue-pairs"];
-    const mac = options.mac === undefined ? randomMac() : macOf(options.mac);
-    this.#host = openHost(options);
+    this.#host = host;
     try {
       const mtu = options.mtu ?? this.#host.mtu;
       this.config = new NetConfig(mac, pairCount, mtu);
@@ -270,11 +270,16 @@ class NetDevice implements Device {
   }
 }
 
-function openHost(options: NetOptions): Host {
+async function openDevice(options: NetOptions): Promise<NetDevice> {
+  const mac = options.mac === undefined ? randomMac() : macOf(options.mac);
+  return new NetDevice(options, mac, await openHost(options));
+}
+
+async function openHost(options: NetOptions): Promise<Host> {
   const pairCount = options["queue-pairs"];
   const { ifname, "tap-fd": fds } = options;
   if (options.backend === "tap") {
-    return new TapHost(openTap(ifname, fds, pairCount));
+    return new TapHost(await openTap(ifname, fds, pairCount));
   }
   if (ifname !== undefined || fds !== undefined) {
     throw new UsageError(
