@@ -11,6 +11,7 @@ function inNetns(netns: Netns, body: string): unknown {
     const { TapQueue } = await import("${base}tap_queue.ts");
     const { IovecList } = await import("${base}iovec.ts");
     const { Mapping } = await import("${base}../ffi/mapping.ts");
+    const { libc } = await import("${base}../ffi/libc.ts");
     const said = (() => { ${body} })();
     console.log(JSON.stringify(said));`;
   const path = Deno.makeTempFileSync({ suffix: ".js" });
@@ -58,6 +59,25 @@ Deno.test({
     );
     assertEquals(said, ["t0", 3, "t0", [0, 0]]);
     assert(netns.run("ip", "link").includes("t0"));
+  },
+});
+
+Deno.test({
+  name: "an interface has room always, unless somebody set a limit",
+  ignore: !canMakeTap,
+  fn() {
+    using netns = new Netns();
+    const said = inNetns(
+      netns,
+      `using tap = Tap.open("t0", 1);
+       const { number } = tap.queues[0];
+       using queue = new TapQueue(number);
+       const before = queue.hasRoom;
+       const TUNSETSNDBUF = 0x400454d4;
+       libc.ioctl(number, TUNSETSNDBUF, Int32Array.of(65536));
+       return [before, queue.hasRoom];`,
+    );
+    assertEquals(said, [true, false]);
   },
 });
 

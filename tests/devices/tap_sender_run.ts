@@ -23,6 +23,8 @@ const TYPE = [0x88, 0xb5];
 const ETHERNET = 14;
 const FRAME_MAX = 1514;
 const ROUNDS = 20;
+/** Where no memory is. */
+const NOWHERE = 2n ** 61n;
 /** More than are under way at once. */
 const BURST = 150;
 /** Longer than the kernel takes to see that an interface has a carrier. */
@@ -99,10 +101,24 @@ function layoutOf(prng: Prng): number[] {
   }
 }
 
-/** Stages a burst, of which some headers lie: the payloads that are to arrive. */
+/** Stages a chain that leads to no memory: it comes back unread. */
+function stageBroken(card: Card): void {
+  const { transmit } = card.driver;
+  const { head } = transmit.stage([{ bytes: frameOf(new Uint8Array(60)) }]);
+  transmit.ring.amend(head, 0, { address: NOWHERE });
+}
+
+/**
+ * Stages a burst, of which some headers lie and some chains are broken: the
+ * payloads that are to arrive.
+ */
 function stageBurst(card: Card, prng: Prng): Uint8Array[] {
   const payloads: Uint8Array[] = [];
   for (let i = 0; i < BURST; i++) {
+    if (prng.oneIn(12)) {
+      stageBroken(card);
+      continue;
+    }
     const most = prng.oneIn(2) ? 120 : FRAME_MAX - ETHERNET;
     const payload = prng.fill(new Uint8Array(1 + prng.below(most)));
     const header = new Uint8Array(HEADER);
@@ -114,6 +130,14 @@ function stageBurst(card: Card, prng: Prng): Uint8Array[] {
     card.driver.stage(frameOf(payload), header, { readable });
   }
   return payloads;
+}
+
+/** Both rings are stopped, mostly while frames are under way, and go on. */
+function restartBetween(card: Card): void {
+  const transmit = card.fake.rings[1]!;
+  card.driver.publishFrames();
+  card.fake.data.drain(transmit.queue);
+  card.restartPair(0);
 }
 
 if (import.meta.main) {
@@ -128,13 +152,15 @@ if (import.meta.main) {
   await waitForCarrier(card, far);
   for (let round = 0; round < ROUNDS; round++) {
     const payloads = stageBurst(card, prng);
+    if (prng.oneIn(3)) restartBetween(card);
     assertEquals(sendAll(card), BURST);
     for (const payload of payloads) assertEquals(await far.next(), payload);
   }
   // Refused by the kernel, one by one: all chains come back.
-  await new Deno.Command("ip", { args: ["link", "set", "t0", "down"] })
-    .output();
-  stageBurst(card, prng);
-  assertEquals(sendAll(card), BURST);
-  assertEquals(far.take(), null);
+  for (const how of [["set", "t0", "down"], ["del", "t0"]]) {
+    await new Deno.Command("ip", { args: ["link", ...how] }).output();
+    stageBurst(card, prng);
+    assertEquals(sendAll(card), BURST);
+    assertEquals(far.take(), null);
+  }
 }
