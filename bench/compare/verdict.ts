@@ -10,9 +10,13 @@ import { FIGURES, NAMES } from "../peers/result.ts";
 /**
  * How far two series of samples are apart: `all` where every one of one side is
  * beyond all of the other, `halves` where that holds for the middle halves, so
- * that a few runs that were disturbed say nothing, else `none`.
+ * that a few runs that were disturbed say nothing, else `none`; `unknown` where
+ * there are too few of them.
  */
-export type Apart = "all" | "halves" | "none";
+export type Apart = "all" | "halves" | "none" | "unknown";
+
+/** Of fewer samples of each side, chance sets all apart too often. */
+const SAMPLES_MIN = 3;
 
 /** How `after` compares with `before`. */
 export interface Verdict {
@@ -27,6 +31,9 @@ export function verdict(
   after: readonly number[],
 ): Verdict {
   const ratio = median(after) / median(before);
+  if (Math.min(before.length, after.length) < SAMPLES_MIN) {
+    return { ratio, apart: "unknown" };
+  }
   if (areApart(before, after)) return { ratio, apart: "all" };
   const halves = areApart(middleHalf(before), middleHalf(after));
   return { ratio, apart: halves ? "halves" : "none" };
@@ -49,6 +56,7 @@ const WORDS: Readonly<Record<Apart, string>> = {
   all: "beyond the spread",
   halves: "beyond the middle halves",
   none: "within the spread",
+  unknown: "too few rounds to tell",
 };
 
 /** The head of a table of {@linkcode verdictLines}. */

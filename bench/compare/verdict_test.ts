@@ -11,7 +11,8 @@ Deno.test("a difference is beyond the spread where no sample is shared", () => {
     [[10, 11, 12, 3], [13, 14, 15, 9], 14 / 11, "halves"],
     [[10, 11, 12, 30], [13, 14, 15, 16], 15 / 12, "halves"],
     [[10, 14, 12, 30], [13, 14, 15, 16], 15 / 14, "none"],
-    [[10], [10], 1, "none"],
+    [[10], [10], 1, "unknown"],
+    [[10, 11], [13, 14, 15], 14 / 11, "unknown"],
   ] as const;
   for (const [before, after, ratio, apart] of cases) {
     assertEquals(verdict(before, after), { ratio, apart });
