@@ -2,23 +2,36 @@
  * `deno task bench:account`: what one request costs our back-end. Does a work of
  * `bench:peers` three times: alone, for the processor time; under strace, for
  * the system calls; under perf, for where the time goes. The last two take time
- * of their own, so only the proportions of what they say are of use.
- *
- *     account.ts [--seconds=2] [--warm-up=1] WORDS
- *
- * The first work that has one of the words in its name, by the first of its
- * contenders. Without strace or perf, what they would say is left out.
+ * of their own, so only the proportions of what they say are of use. Without
+ * strace or perf, what they would say is left out. `--help` has the options.
  *
  * @module
  */
 import { callsOf } from "./account/calls.ts";
-import { isInstalled, perf, strace } from "./account/watch.ts";
+import { perf, strace } from "./account/watch.ts";
 import { row } from "./figures.ts";
+import { checkpoint } from "./interruption.ts";
+import { outputOf } from "./programs.ts";
+import { tool } from "./tool.ts";
+import { UsageError } from "../src/errors.ts";
 import type { Contender, Place } from "./peers/contender.ts";
 import { makeDisk, warm } from "./peers/contest.ts";
 import { measure, type Sample, type Watch } from "./peers/measure.ts";
-import { type Plan, planOf, worksNamed } from "./peers/plan.ts";
+import {
+  listOf,
+  type Plan,
+  PLAN_HELP,
+  planOf,
+  worksNamed,
+} from "./peers/plan.ts";
 import type { Work } from "./peers/work.ts";
+
+const USAGE = `Usage: deno task bench:account [OPTION]... WORD...
+
+What a request costs our back-end: the first work of bench:peers that has one of
+the words in its name, alone, under strace and under perf.
+
+${PLAN_HELP}`;
 
 const NS_PER_S = 1e9;
 /** Fewer calls a request than this say nothing. */
@@ -42,7 +55,6 @@ function printTimes(sample: Sample): void {
 }
 
 async function printCalls(run: Run, ours: Contender, file: string) {
-  if (!isInstalled("strace")) return console.error("There is no strace");
   const { requests } = await run(ours, strace(file));
   console.log(`\n${row(["system call", "a request"])}`);
   console.log(row(["---", "---"]));
@@ -53,9 +65,12 @@ async function printCalls(run: Run, ours: Contender, file: string) {
   }
 }
 
-/** `contender` with the names of its compiled functions where perf finds them. */
-function named(contender: Contender): Contender {
-  const flag = "--v8-flags=--perf-basic-prof";
+/**
+ * `contender` with the names of its compiled functions where perf finds them.
+ * What V8 writes besides goes to `directory`.
+ */
+function named(contender: Contender, directory: string): Contender {
+  const flag = `--v8-flags=--perf-basic-prof,--logfile=${directory}/v8.log`;
   return {
     ...contender,
     command: (place) =>
@@ -65,19 +80,22 @@ function named(contender: Contender): Contender {
   };
 }
 
-async function printHottest(run: Run, ours: Contender, file: string) {
-  if (!isInstalled("perf")) return console.error("There is no perf");
+async function printHottest(run: Run, ours: Contender, directory: string) {
+  const file = `${directory}/perf.data`;
   let map = "";
-  await run(named(ours), (pid) => {
-    map = `/tmp/perf-${pid}.map`;
-    return perf(file)(pid);
-  });
-  const { stdout } = await new Deno.Command("perf", {
-    args: ["report", "--stdio", "-i", file, "--sort", "dso,symbol"],
-    stderr: "null",
-  }).output();
-  await Deno.remove(map).catch(() => {});
-  const lines = new TextDecoder().decode(stdout).split("\n")
+  let report: string;
+  try {
+    await run(named(ours, directory), (pid) => {
+      map = `/tmp/perf-${pid}.map`;
+      return perf(file)(pid);
+    });
+    report = await outputOf(
+      ...["perf", "report", "--stdio", "-i", file, "--sort", "dso,symbol"],
+    );
+  } finally {
+    await Deno.remove(map).catch(() => {});
+  }
+  const lines = report.split("\n")
     .filter((line) => /^\s*[0-9]/.test(line))
     .map((line) => line.replace(/[-\s]*$/, ""));
   console.log(`\n${lines.slice(0, HOTTEST).join("\n")}`);
@@ -99,25 +117,34 @@ async function account(
   };
   console.log(`\n${work.name}, ${ours.name}\n`);
   printTimes(await run(ours, null));
-  await printCalls(run, ours, `${directory}/strace`);
-  await printHottest(run, ours, `${directory}/perf.data`);
+  await orLeftOut(() => printCalls(run, ours, `${directory}/strace`));
+  await orLeftOut(() => printHottest(run, ours, directory));
 }
 
-if (import.meta.main) {
-  const plan = planOf(Deno.args);
-  const [work] = worksNamed(plan.words);
-  if (work === undefined || plan.words.length === 0) {
-    console.error("There is no such work: say words that its name has");
-    Deno.exit(2);
-  }
-  const directory = await Deno.makeTempDir({ prefix: "ringside-account-" });
+/** Does `part`; where that fails, says why, and that is all. */
+async function orLeftOut(part: () => Promise<void>): Promise<void> {
+  checkpoint();
   try {
-    const file = `${directory}/disk.img`;
-    await makeDisk(file);
-    await warm(file, work.inPages);
-    const place = { file, socketPath: `${directory}/0` };
-    await account(work, plan, place, directory);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
+    await part();
+  } catch (error) {
+    checkpoint();
+    console.error(`\nLeft out: ${(error as Error).message.trim()}`);
   }
 }
+
+async function main(directory: string): Promise<void> {
+  const plan = planOf(Deno.args);
+  if (plan.isList) return console.log(listOf(worksNamed([])));
+  if (plan.words.length === 0) {
+    throw new UsageError(
+      "There is no work: give a word of its name, or --list",
+    );
+  }
+  const [work] = worksNamed(plan.words);
+  const file = `${directory}/disk.img`;
+  await makeDisk(file);
+  await warm(file, work!.inPages);
+  await account(work!, plan, { file, socketPath: `${directory}/0` }, directory);
+}
+
+if (import.meta.main) await tool(USAGE, main);

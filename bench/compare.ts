@@ -2,23 +2,34 @@
  * `deno task bench:compare`: two revisions of this repository do the works of
  * `bench:peers`, in turn, round after round, driven by the program of the
  * working tree. Prints medians with their spread, the ratio of the second to
- * the first, and whether it is more than the spread.
- *
- *     compare.ts REVISION [REVISION | "working tree"] [--rounds=5] [--seconds=1]
- *                [--warm-up=1] [WORDS]...
- *
- * Without a second revision it is the working tree. With words, only works that
- * have one of them in their name.
+ * the first, and whether it is more than the spread. `--help` has the options.
  *
  * @module
  */
 import { contest, type Entrant, makeDisk, warm } from "./peers/contest.ts";
 import { isOurs, withMain } from "./peers/contender.ts";
 import { measure } from "./peers/measure.ts";
-import { type Plan, planOf, worksNamed } from "./peers/plan.ts";
+import {
+  listOf,
+  type Plan,
+  PLAN_HELP,
+  planOf,
+  worksNamed,
+} from "./peers/plan.ts";
 import type { Work } from "./peers/work.ts";
 import { sidesOf, Tree } from "./compare/revision.ts";
 import { verdictHead, verdictLines } from "./compare/verdict.ts";
+import { tool } from "./tool.ts";
+
+const USAGE =
+  `Usage: deno task bench:compare REVISION [REVISION] [OPTION]... [WORD]...
+
+Two revisions of ours at the works of bench:peers, in turn, round after round.
+The second is "working tree" unless given. With words, only works that have one
+of them in their name.
+
+  --rounds=N    how often, 5 unless given
+${PLAN_HELP}`;
 
 /** One work, by each of ours from both trees: lines of a table. */
 async function compare(
@@ -50,11 +61,13 @@ async function compare(
 }
 
 async function run(plan: Plan, directory: string): Promise<void> {
+  if (plan.isList) return console.log(listOf(worksNamed([])));
   const sides = await sidesOf(plan.words);
+  const works = worksNamed(sides.words);
   await using before = await Tree.of(sides.before, directory);
   await using after = await Tree.of(sides.after, directory);
   await makeDisk(`${directory}/disk.img`);
-  for (const work of worksNamed(sides.words)) {
+  for (const work of works) {
     const lines = await compare(work, [before, after], directory, plan);
     const table = [verdictHead(before.name, after.name), ...lines].join("\n");
     console.log(`\n${work.name}\n\n${table}`);
@@ -62,13 +75,5 @@ async function run(plan: Plan, directory: string): Promise<void> {
 }
 
 if (import.meta.main) {
-  const directory = await Deno.makeTempDir({ prefix: "ringside-compare-" });
-  try {
-    await run(planOf(Deno.args), directory);
-  } catch (error) {
-    console.error((error as Error).message);
-    Deno.exitCode = 2;
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  await tool(USAGE, (directory) => run(planOf(Deno.args), directory));
 }

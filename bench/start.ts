@@ -1,9 +1,7 @@
 /**
  * `deno task bench:start`: how long programs take until they listen, and what
  * they hold then, round after round through all of them. Prints medians with
- * their spread.
- *
- *     start.ts [ROUNDS] [PART OF A NAME]
+ * their spread. `--help` has the arguments.
  *
  * @module
  */
@@ -15,7 +13,19 @@ import {
 } from "./start/contenders.ts";
 import { bundle } from "../tools/bundle.ts";
 import { median, row, spread } from "./figures.ts";
+import { checkpoint } from "./interruption.ts";
+import { named, whole } from "./peers/plan.ts";
+import { MissingProgram } from "./programs.ts";
+import { tool } from "./tool.ts";
+import { UsageError } from "../src/errors.ts";
 import { type Memory, Program } from "./start/program.ts";
+
+const ROUNDS = 11;
+const USAGE = `Usage: deno task bench:start [ROUNDS] [PART OF A NAME]
+
+How long programs take to listen and what they hold then, ${ROUNDS} times unless
+given; those with 16 devices a third as often. With a part of a name, only
+programs that have it in theirs.`;
 
 /** What is idle then has nothing more to load or to compile, milliseconds. */
 const SETTLE_MS = 500;
@@ -25,6 +35,16 @@ const WATCH_MS = 3_000;
 /** The devices of a process with many. */
 const MANY = 16;
 const DISK_SIZE = 64 << 20;
+/** The heads of the tables. */
+const CELLS = [
+  "program",
+  "ms to listening",
+  "CPU ms",
+  "RSS MiB",
+  "peak",
+  "PSS",
+];
+const MANY_CELLS = [...CELLS, "MiB a further device", "wake-ups a second"];
 
 /** One start of a program. */
 interface Sample {
@@ -79,7 +99,7 @@ function since(
   return total;
 }
 
-/** `rounds` starts of each, in turn. */
+/** `rounds` starts of each, in turn; none of those that are not installed. */
 async function measure(
   contenders: readonly Contender[],
   rounds: number,
@@ -89,7 +109,13 @@ async function measure(
   const samples = contenders.map((): Sample[] => []);
   for (let round = 0; round < rounds; round++) {
     for (const [i, contender] of contenders.entries()) {
-      samples[i]!.push(await start(contender, settleMs, watchMs));
+      checkpoint();
+      try {
+        samples[i]!.push(await start(contender, settleMs, watchMs));
+      } catch (error) {
+        if (!(error instanceof MissingProgram)) throw error;
+        if (round === 0) console.error(`Left out: ${error.message}`);
+      }
     }
   }
   return samples;
@@ -110,12 +136,10 @@ async function printStarts(
   rounds: number,
 ): Promise<void> {
   const samples = await measure(contenders, rounds, SETTLE_MS, 0);
-  console.log(
-    row(["program", "ms to listening", "CPU ms", "RSS MiB", "peak", "PSS"]),
-  );
-  console.log(row(Array(6).fill("---")));
+  console.log(`${row(CELLS)}\n${row(CELLS.map(() => "---"))}`);
   for (const [i, { name }] of contenders.entries()) {
     const of = samples[i]!;
+    if (of.length === 0) continue;
     const cpu = of.map(({ cpuMs }) => cpuMs);
     console.log(row([
       name,
@@ -152,42 +176,31 @@ async function printMany(
   ]));
 }
 
-if (import.meta.main) {
-  const rounds = Number(Deno.args[0] ?? 11);
-  const only = Deno.args[1] ?? "";
-  const directory = Deno.makeTempDirSync({ prefix: "ringside-start-" });
-  try {
-    const empty = `${directory}/empty.ts`;
-    Deno.writeTextFileSync(empty, "");
-    await bundle(`${directory}/bundle`);
-    const main = `${directory}/bundle/main.js`;
-    const all = starters(empty, main).filter(({ name }) => name.includes(only));
-    if (all.length > 0) await printStarts(all, rounds);
-    console.log(
-      `\n${
-        row([
-          "program",
-          "ms to listening",
-          "CPU ms",
-          "RSS MiB",
-          "peak",
-          "PSS",
-          "MiB a further device",
-          "wake-ups a second",
-        ])
-      }`,
-    );
-    console.log(row(Array(8).fill("---")));
-    const crowds = [
-      (count: number) => several(count, "inline"),
-      (count: number) => several(count, "worker"),
-      (count: number) => bundled(several(count, "worker"), main),
-    ];
-    for (const crowd of crowds) {
-      if (!crowd(MANY).name.includes(only)) continue;
-      await printMany(crowd, Math.ceil(rounds / 3));
-    }
-  } finally {
-    Deno.removeSync(directory, { recursive: true });
+async function run(args: string[], directory: string): Promise<void> {
+  const [first = `${ROUNDS}`, only = "", ...more] = args;
+  const rounds = whole("ROUNDS", first);
+  if (more.length > 0) {
+    throw new UsageError(`There is "${more[0]}" too much: see --help`);
   }
+  const empty = `${directory}/empty.ts`;
+  const main = `${directory}/bundle/main.js`;
+  const many = [
+    (count: number) => several(count, "inline"),
+    (count: number) => several(count, "worker"),
+    (count: number) => bundled(several(count, "worker"), main),
+  ].map((of) => ({ name: of(MANY).name, of }));
+  const alone = starters(empty, main);
+  const names = named([...alone, ...many], [only]).map(({ name }) => name);
+  Deno.writeTextFileSync(empty, "");
+  await bundle(`${directory}/bundle`);
+  const starting = alone.filter(({ name }) => names.includes(name));
+  if (starting.length > 0) await printStarts(starting, rounds);
+  const crowds = many.filter(({ name }) => names.includes(name));
+  if (crowds.length === 0) return;
+  console.log(`\n${row(MANY_CELLS)}\n${row(MANY_CELLS.map(() => "---"))}`);
+  for (const { of } of crowds) await printMany(of, Math.ceil(rounds / 3));
+}
+
+if (import.meta.main) {
+  await tool(USAGE, (directory) => run(Deno.args, directory));
 }

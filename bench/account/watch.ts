@@ -4,25 +4,11 @@
  * @module
  */
 import type { Watch } from "../peers/measure.ts";
+import { spawning, tell } from "../programs.ts";
 
 /** How long a program may take to begin, milliseconds. */
 const BEGIN_MS = 10_000;
 const STEP_MS = 20;
-
-/** Whether `program` can be run here. */
-export function isInstalled(program: string): boolean {
-  try {
-    new Deno.Command(program, {
-      args: ["--version"],
-      stdout: "null",
-      stderr: "null",
-    }).outputSync();
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
 
 /** A run of `command` beside the process, ended as by Ctrl-C. */
 function beside(
@@ -31,19 +17,28 @@ function beside(
 ): Watch {
   return async (pid) => {
     const [program, ...args] = command(pid);
-    const child = new Deno.Command(program!, {
-      args,
-      stdin: "null",
-      stdout: "null",
-      stderr: "null",
-    }).spawn();
+    const child = spawning(program!, () =>
+      new Deno.Command(program!, {
+        args,
+        stdin: "null",
+        stdout: "null",
+        stderr: "piped",
+      }).spawn());
+    let hasEnded = false;
+    const said = child.stderr.text().then((text) => {
+      hasEnded = true;
+      return text.trim();
+    });
     for (let ms = 0; !hasBegun(pid) && ms < BEGIN_MS; ms += STEP_MS) {
+      if (hasEnded) {
+        throw new Error(`${program} ended at once: ${await said}`);
+      }
       await new Promise((resolve) => setTimeout(resolve, STEP_MS));
     }
     return {
       async [Symbol.asyncDispose]() {
-        child.kill("SIGINT");
-        await child.status;
+        tell(child, "SIGINT");
+        await Promise.all([child.status, said]);
       },
     };
   };

@@ -3,7 +3,9 @@
  *
  * @module
  */
+import { UsageError } from "../../src/errors.ts";
 import { MAIN } from "../peers/contender.ts";
+import { spawning } from "../programs.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
 /** Besides a revision: what is here, committed or not. */
@@ -11,10 +13,11 @@ export const WORKING_TREE = "working tree";
 
 /** The output of git; null where it fails. */
 async function git(...args: string[]): Promise<string | null> {
-  const { success, stdout } = await new Deno.Command("git", {
+  const command = new Deno.Command("git", {
     args: ["-C", ROOT, ...args],
     stderr: "null",
-  }).output();
+  });
+  const { success, stdout } = await spawning("git", () => command.output());
   return success ? new TextDecoder().decode(stdout).trim() : null;
 }
 
@@ -41,7 +44,7 @@ export async function sidesOf(
   const [first, second, ...rest] = words;
   const before = first === undefined ? null : await commit(first);
   if (before === null) {
-    throw new Error(
+    throw new UsageError(
       first === undefined
         ? "There is no revision to compare with: name one, as HEAD"
         : `${first} is no revision of this repository: name one, as HEAD`,

@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { checkpoint } from "../interruption.ts";
+import { outputOf } from "../programs.ts";
 import type { Sample } from "./measure.ts";
 
 const DISK_MIB = 512;
@@ -31,10 +33,14 @@ export async function contest(
     for (const { name, run } of entrants) {
       const of = samples.get(name);
       if (of === undefined) continue;
+      checkpoint();
       try {
         of.push(await run(round));
       } catch (error) {
-        console.error(`${name} is left out: ${(error as Error).message}`);
+        // Ctrl-C ends what is measured too.
+        checkpoint();
+        const { message } = error as Error;
+        console.error(`${name} is left out: ${message.trim()}`);
         samples.delete(name);
       }
     }
@@ -46,7 +52,10 @@ export async function contest(
 export async function makeDisk(file: string): Promise<void> {
   const bytes = new Uint8Array(1 << 20).fill(0x5a);
   using image = await Deno.open(file, { create: true, write: true });
-  for (let i = 0; i < DISK_MIB; i++) await image.write(bytes);
+  for (let i = 0; i < DISK_MIB; i++) {
+    checkpoint();
+    await image.write(bytes);
+  }
   await image.syncData();
 }
 
@@ -60,12 +69,8 @@ export async function warm(file: string, inPages = false): Promise<void> {
   // What is not on the disk yet can't be let go of.
   using image = await Deno.open(file);
   await image.syncData();
-  const { success } = await new Deno.Command("fio", {
-    args: [
-      ...["--name=warm", "--ioengine=io_uring", `--filename=${file}`],
-      ...["--rw=randread", "--bs=4k", "--iodepth=64"],
-    ],
-    stdout: "null",
-  }).output();
-  if (!success) throw new Error("fio could not read the image of the disk");
+  await outputOf(
+    ...["fio", "--name=warm", "--ioengine=io_uring", `--filename=${file}`],
+    ...["--rw=randread", "--bs=4k", "--iodepth=64"],
+  );
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Report } from "../../src/load/mod.ts";
+import { need, outputOf, Running } from "../programs.ts";
 import { type Contender, MAIN, type Place } from "./contender.ts";
 import { TapStage } from "./taps.ts";
 import type { Figure, Work } from "./work.ts";
@@ -44,46 +45,33 @@ export async function measure(
   json: string,
   watch: Watch | null = null,
 ): Promise<Sample> {
+  const words = contender.command(place);
+  // In a namespace it is another program that would miss it.
+  if (work.tap !== undefined) need(words[0]!);
   await using tap = work.tap === undefined
     ? null
     : await TapStage.open(work.tap);
-  const words = contender.command(place);
-  const [program, ...args] = tap === null ? words : tap.command(words);
-  // Its input stays open: a program with a prompt ends when that does.
-  const process = new Deno.Command(program!, {
-    args,
-    stdin: "piped",
-    stdout: "null",
-    stderr: "null",
-  }).spawn();
-  let ended = false;
-  const end = process.status.then(() => ended = true);
-  try {
-    await listening(process.pid, place.socketPath, () => ended);
-    await tap?.start(process.pid);
-    await using _watcher = await watch?.(process.pid) ?? null;
-    const { success, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: [
-        ...["run", "--allow-ffi", MAIN, "bench", work.device],
-        ...[...work.load, ...contender.load ?? []],
-        ...["--socket-path", place.socketPath, "--json", json],
-        ...["--time", `${seconds}`, "--warm-up", `${warmUpSeconds}`],
-        ...["--backend-pid", `${process.pid}`],
-        ...["--label", `${contender.name}, ${work.name}`],
-      ],
-      stdout: "null",
-      stderr: "piped",
-    }).output();
-    if (!success) throw new Error(new TextDecoder().decode(stderr));
-    const report = JSON.parse(await Deno.readTextFile(json)) as Report;
-    const sample = sampleOf(report);
-    return tap === null ? sample : tap.arrived(sample, seconds);
-  } finally {
-    if (!ended) process.kill("SIGTERM");
-    await process.stdin.close().catch(() => {});
-    await end;
-    await Deno.remove(place.socketPath).catch(() => {});
-  }
+  await using _socket = { [Symbol.asyncDispose]: () => removed(place) };
+  await using process = new Running(tap?.command(words) ?? words);
+  await listening(process, place.socketPath);
+  await tap?.start(process.pid);
+  await using _watcher = await watch?.(process.pid) ?? null;
+  await outputOf(
+    ...[Deno.execPath(), "run", "--allow-ffi", MAIN, "bench", work.device],
+    ...[...work.load, ...contender.load ?? []],
+    ...["--socket-path", place.socketPath, "--json", json],
+    ...["--time", `${seconds}`, "--warm-up", `${warmUpSeconds}`],
+    ...["--backend-pid", `${process.pid}`],
+    ...["--label", `${contender.name}, ${work.name}`],
+  );
+  const report = JSON.parse(await Deno.readTextFile(json)) as Report;
+  const sample = sampleOf(report);
+  return tap === null ? sample : tap.arrived(sample, seconds);
+}
+
+/** Removes the socket, which a program that was killed leaves behind. */
+function removed({ socketPath }: Place): Promise<void> {
+  return Deno.remove(socketPath).catch(() => {});
 }
 
 function sampleOf(report: Report): Sample {
@@ -120,22 +108,13 @@ export async function measureBare(
   { file }: Place,
   { warmUpSeconds, seconds }: Duration,
 ): Promise<Sample> {
-  const { success, stdout, stderr } = await new Deno.Command("fio", {
-    args: [
-      ...["--name=bare", "--ioengine=io_uring", `--filename=${file}`],
-      ...[
-        "--time_based",
-        "--invalidate=0",
-        "--norandommap",
-        `--runtime=${seconds}`,
-        "--output-format=json",
-      ],
-      ...[`--ramp_time=${warmUpSeconds}`, ...options],
-    ],
-  }).output();
-  const text = new TextDecoder();
-  if (!success) throw new Error(text.decode(stderr));
-  return bareSample(JSON.parse(text.decode(stdout)).jobs[0]);
+  const json = await outputOf(
+    ...["fio", "--name=bare", "--ioengine=io_uring", `--filename=${file}`],
+    ...["--time_based", "--invalidate=0", "--norandommap"],
+    ...[`--runtime=${seconds}`, "--output-format=json"],
+    ...[`--ramp_time=${warmUpSeconds}`, ...options],
+  );
+  return bareSample(JSON.parse(json).jobs[0]);
 }
 
 /** What fio says of one job. */
@@ -178,15 +157,16 @@ function bareSample({ read, ...job }: FioJob): Sample {
 }
 
 /** In the network namespace of process `pid`, which need not be ours. */
-async function listening(
-  pid: number,
-  path: string,
-  ended: () => boolean,
-): Promise<void> {
-  for (let i = 0; i < LISTEN_ATTEMPTS && !ended(); i++) {
-    const sockets = Deno.readTextFileSync(`/proc/${pid}/net/unix`).split("\n");
+async function listening(process: Running, path: string): Promise<void> {
+  const list = `/proc/${process.pid}/net/unix`;
+  for (let i = 0; i < LISTEN_ATTEMPTS && !process.hasEnded; i++) {
+    const sockets = Deno.readTextFileSync(list).split("\n");
     if (sockets.some((line) => line.endsWith(` ${path}`))) return;
     await new Promise((resolve) => setTimeout(resolve, LISTEN_STEP_MS));
   }
-  throw new Error(`Nobody listens at ${path}`);
+  throw new Error(
+    process.hasEnded
+      ? "The program ended before it listened: try its command by hand"
+      : `Nobody listens at ${path}`,
+  );
 }

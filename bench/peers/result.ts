@@ -89,6 +89,12 @@ export function standings({ work, samples }: Result): Standing[] {
   return work.bars.map((bar) => standing(bar, null, ours, all));
 }
 
+/** The head of a table of {@linkcode standingLines}. */
+export function standingHead(): string {
+  const cells = ["work", "figure", "wanted", "is", ""];
+  return [row(cells), row(cells.map(() => "---"))].join("\n");
+}
+
 /** A line for each bar. */
 export function standingLines(result: Result): string[] {
   return standings(result).map(({ who, figure, wanted, ratio, met }) =>

@@ -2,27 +2,38 @@
  * `deno task bench:peers`: the same work through ringside and through its peers,
  * by `ringside bench`, in turn, round after round. Prints medians with their
  * spread, then the bars and where we stand; adds a line for each work to
- * bench/history.jsonl, and draws bench/results/.
- *
- *     run.ts [--rounds=5] [--seconds=1] [--warm-up=1] [--reports=DIRECTORY] [--dry]
- *            [WORDS]...
- *
- * With a directory, keeps there the report of each run, for `ringside bench plot`.
- * With words, only works that have one of them in their name. A dry run leaves
- * history and pictures alone. Peers that are not installed are left out, and
- * named.
+ * bench/history.jsonl, and draws bench/results/. `--help` has the options. Peers
+ * that are not installed are left out, and named.
  *
  * @module
  */
+import { tool } from "../tool.ts";
 import { contest, type Entrant, makeDisk, warm } from "./contest.ts";
 import { HISTORY, remember } from "./history.ts";
 import { machine } from "./machine.ts";
 import { measure, measureBare } from "./measure.ts";
 import { lastOf } from "./past.ts";
 import { fileName, pictures } from "./pictures/mod.ts";
-import { type Plan, planOf, worksNamed } from "./plan.ts";
-import { head, lines, type Result, standingLines } from "./result.ts";
+import { listOf, type Plan, PLAN_HELP, planOf, worksNamed } from "./plan.ts";
+import {
+  head,
+  lines,
+  type Result,
+  standingHead,
+  standingLines,
+} from "./result.ts";
 import type { Work } from "./work.ts";
+
+const USAGE = `Usage: deno task bench:peers [OPTION]... [WORD]...
+
+The same work through ringside and through its peers, in turn, round after
+round. With words, only works that have one of them in their name.
+
+  --rounds=N    how often, 5 unless given
+${PLAN_HELP}
+  --reports=DIRECTORY
+                keep the report of each run there, for ringside bench plot
+  --dry         leave bench/history.jsonl and bench/results alone`;
 
 const RESULTS = new URL("../results/", import.meta.url);
 
@@ -53,19 +64,22 @@ async function compete(
 
 async function run(plan: Plan, directory: string): Promise<void> {
   const { rounds, seconds, warmUpSeconds, isDry } = plan;
+  const works = worksNamed(plan.words);
+  if (plan.isList) return console.log(listOf(works));
+  if (plan.reports !== undefined) {
+    await Deno.mkdir(plan.reports, { recursive: true });
+  }
   const about = { ...machine(), rounds, seconds, warmUpSeconds };
   const results: Result[] = [];
   await makeDisk(`${directory}/disk.img`);
-  for (const work of worksNamed(plan.words)) {
+  for (const work of works) {
     const result = await compete(work, directory, plan);
     results.push(result);
     console.log(`\n${work.name}\n\n${head()}\n${lines(result).join("\n")}`);
     if (!isDry) await remember(work.name, about, result.samples);
   }
-  console.log(
-    "\n| work | figure | wanted | is |  |\n| --- | --- | --- | --- | --- |",
-  );
-  console.log(results.flatMap(standingLines).join("\n"));
+  const standings = results.flatMap(standingLines);
+  console.log(`\n${[standingHead(), ...standings].join("\n")}`);
   if (!isDry) await draw();
 }
 
@@ -79,14 +93,5 @@ async function draw(): Promise<void> {
 }
 
 if (import.meta.main) {
-  const plan = planOf(Deno.args);
-  if (plan.reports !== undefined) {
-    await Deno.mkdir(plan.reports, { recursive: true });
-  }
-  const directory = await Deno.makeTempDir({ prefix: "ringside-bench-" });
-  try {
-    await run(plan, directory);
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  await tool(USAGE, (directory) => run(planOf(Deno.args), directory));
 }

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { outputOf, Running } from "../programs.ts";
 import { type Contender, ringside, WORKERS } from "./contender.ts";
 import type { Sample } from "./measure.ts";
 
@@ -56,23 +57,6 @@ function source(size: number): string[] {
   ];
 }
 
-function spawn(words: readonly string[]): Deno.ChildProcess {
-  const [program, ...args] = words;
-  return new Deno.Command(program!, {
-    args,
-    stdin: "piped",
-    stdout: "null",
-    stderr: "null",
-  }).spawn();
-}
-
-async function run(...words: string[]): Promise<void> {
-  const [program, ...args] = words;
-  const { success, stderr } = await new Deno.Command(program!, { args })
-    .output();
-  if (!success) throw new Error(new TextDecoder().decode(stderr).trim());
-}
-
 /** The namespace, and what is counted there while a back-end is measured. */
 export class TapStage implements AsyncDisposable {
   readonly #name: string;
@@ -80,7 +64,7 @@ export class TapStage implements AsyncDisposable {
   /** When, and how many frames the kernel had received by then. */
   readonly #seen: (readonly [time: number, frames: number])[] = [];
   #timer: ReturnType<typeof setInterval> | null = null;
-  #source: Deno.ChildProcess | null = null;
+  #source: Running | null = null;
 
   private constructor(name: string, way: TapWay) {
     this.#name = name;
@@ -90,7 +74,10 @@ export class TapStage implements AsyncDisposable {
   /** Makes the namespace. Rejects where that is not allowed. */
   static async open(way: TapWay): Promise<TapStage> {
     const name = `rb-${crypto.randomUUID().slice(0, 8)}`;
-    await run("ip", "netns", "add", name);
+    if (Deno.uid() !== 0) {
+      throw new Error("A TAP interface in a namespace takes root: become that");
+    }
+    await outputOf("ip", "netns", "add", name);
     return new TapStage(name, way);
   }
 
@@ -106,9 +93,11 @@ export class TapStage implements AsyncDisposable {
       if (i === ATTEMPTS) throw new Error(`There is no ${NAME}`);
       await new Promise((resolve) => setTimeout(resolve, STEP_MS));
     }
-    await run(...this.command(["ip", "link", "set", NAME, "up"]));
+    await outputOf(...this.command(["ip", "link", "set", NAME, "up"]));
     const { direction, size } = this.#way;
-    if (direction === "rx") this.#source = spawn(this.command(source(size)));
+    if (direction === "rx") {
+      this.#source = new Running(this.command(source(size)), "SIGKILL");
+    }
     this.#timer = setInterval(() => {
       const frames = received(devices);
       if (frames !== null) this.#seen.push([performance.now(), frames]);
@@ -142,13 +131,8 @@ export class TapStage implements AsyncDisposable {
   /** Removes the namespace; who serves the interface has ended. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#timer !== null) clearInterval(this.#timer);
-    const source = this.#source;
-    if (source !== null) {
-      source.kill("SIGKILL");
-      await source.stdin.close().catch(() => {});
-      await source.status;
-    }
-    await run("ip", "netns", "del", this.#name);
+    await this.#source?.[Symbol.asyncDispose]();
+    await outputOf("ip", "netns", "del", this.#name);
   }
 }
 

@@ -1,22 +1,30 @@
 /**
  * `deno task bench:ring`: the rings alone, of both kinds, beside rust-vmm's
  * virtio-queue (which has split rings only), in turn, round after round. Prints
- * medians in nanoseconds a chain, with the spread.
- *
- *     run.ts [ROUNDS] [MILLISECONDS] [--against=REVISION] [--without-iommu]
- *
- * With a revision, its rings too; or those of this tree without what asks
- * whether the ring is behind an IOMMU. Either way no peer.
+ * medians in nanoseconds a chain, with the spread. `--help` has the options.
  *
  * @module
  */
+import { parseArgs } from "@std/cli/parse-args";
+import { UsageError } from "../../src/errors.ts";
+import { commitOf } from "../compare/revision.ts";
 import { median, row, spread } from "../figures.ts";
+import { checkpoint } from "../interruption.ts";
+import { whole } from "../peers/plan.ts";
+import { tool } from "../tool.ts";
 import { checkOut, peer, ringsOf, withoutIommu } from "./contenders.ts";
 import type { Contender } from "./contenders.ts";
 
 const ROUNDS = 9;
 const MILLISECONDS = 200;
 const ROOT = new URL("../..", import.meta.url).pathname;
+const USAGE = `Usage: deno task bench:ring [ROUNDS] [MILLISECONDS] [OPTION]
+
+Rings alone, beside rust-vmm's virtio-queue, which cargo builds; ${ROUNDS} rounds
+unless given, with ${MILLISECONDS} ms for each shape. Instead of the peer, one of these:
+
+  --against=REVISION  the rings of another revision
+  --without-iommu     those of this tree without what asks for an IOMMU`;
 
 /** By shape and contender: the figures of all rounds. */
 type Figures = Map<string, Map<string, number[]>>;
@@ -55,36 +63,78 @@ function print(contenders: readonly Contender[], figures: Figures): void {
   }
 }
 
-async function contend(folder: string): Promise<Contender[]> {
+/** What a command line asks for. */
+interface Contest {
+  readonly rounds: number;
+  readonly milliseconds: number;
+  readonly against: string | undefined;
+  readonly isWithoutIommu: boolean;
+}
+
+function contestOf(args: string[]): Contest {
+  const options = parseArgs(args, {
+    boolean: ["without-iommu"],
+    string: ["against", "_"],
+    unknown: (arg, key) => {
+      if (key === undefined) return true;
+      throw new UsageError(`There is no option ${arg}: --help lists all`);
+    },
+  });
+  const [rounds = ROUNDS, milliseconds = MILLISECONDS, ...more] = options._;
+  if (more.length > 0) {
+    throw new UsageError(`There is "${more[0]}" too much: see --help`);
+  }
+  const isWithoutIommu = options["without-iommu"] === true;
+  const against = options.against as string | undefined;
+  if (isWithoutIommu && against !== undefined) {
+    throw new UsageError(
+      "--against and --without-iommu are two contests: give one of them",
+    );
+  }
+  return {
+    rounds: whole("ROUNDS", rounds),
+    milliseconds: whole("MILLISECONDS", milliseconds),
+    against,
+    isWithoutIommu,
+  };
+}
+
+async function contend(
+  { against, isWithoutIommu }: Contest,
+  folder: string,
+): Promise<Contender[]> {
   const ours = ringsOf(ROOT, "");
-  const flags = Deno.args.filter((arg) => arg.startsWith("--"));
-  for (const flag of flags) {
-    const [key, revision] = flag.split("=");
-    if (key === "--against" && revision) await checkOut(revision, folder);
-    else if (flag === "--without-iommu") await withoutIommu(folder);
-    else throw new Error(`${flag} is no option: --help is the head of run.ts`);
-    return [...ours, ...ringsOf(folder, `, ${revision ?? "no IOMMU hook"}`)];
+  if (against !== undefined) {
+    if (await commitOf(against) === null) {
+      throw new UsageError(
+        `--against is "${against}", which is no revision: name one, as HEAD`,
+      );
+    }
+    await checkOut(against, folder);
+    return [...ours, ...ringsOf(folder, `, ${against}`)];
+  }
+  if (isWithoutIommu) {
+    await withoutIommu(folder);
+    return [...ours, ...ringsOf(folder, ", no IOMMU hook")];
   }
   const other = await peer();
   if (other !== null) return [...ours, other];
-  console.error("No virtio-queue: cargo could not build it");
+  console.error("virtio-queue is left out: cargo could not build it");
   return ours;
 }
 
-if (import.meta.main) {
-  const [rounds, milliseconds] = Deno.args
-    .filter((arg) => !arg.startsWith("--")).map(Number);
-  const folder = await Deno.makeTempDir({ prefix: "ringside-ring-" });
-  try {
-    const contenders = await contend(folder);
-    const figures: Figures = new Map();
-    for (let round = 0; round < (rounds ?? ROUNDS); round++) {
-      for (const contender of contenders) {
-        await measure(contender, milliseconds ?? MILLISECONDS, figures);
-      }
+async function run(contest: Contest, folder: string): Promise<void> {
+  const contenders = await contend(contest, folder);
+  const figures: Figures = new Map();
+  for (let round = 0; round < contest.rounds; round++) {
+    for (const contender of contenders) {
+      checkpoint();
+      await measure(contender, contest.milliseconds, figures);
     }
-    print(contenders, figures);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
   }
+  print(contenders, figures);
+}
+
+if (import.meta.main) {
+  await tool(USAGE, (folder) => run(contestOf(Deno.args), folder));
 }

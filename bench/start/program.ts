@@ -5,9 +5,12 @@
  * @module
  */
 import { UnixSocket } from "../../src/io/unix_socket.ts";
+import { spawning, tell } from "../programs.ts";
 
 /** How long a program may take to listen, in milliseconds. */
 const TIMEOUT_MS = 30_000;
+/** After so long it is asked whether it still runs. */
+const LATE_MS = 1_000;
 /** Between two looks, in milliseconds: a core is left to the program. */
 const STEP_MS = 0.2;
 const NS_PER_MS = 1e6;
@@ -31,12 +34,13 @@ export class Program implements AsyncDisposable {
   /** Starts program and arguments. */
   constructor(words: readonly string[]) {
     const [program, ...args] = words;
-    this.#child = new Deno.Command(program!, {
-      args,
-      stdin: "null",
-      stdout: "null",
-      stderr: "null",
-    }).spawn();
+    this.#child = spawning(program!, () =>
+      new Deno.Command(program!, {
+        args,
+        stdin: "null",
+        stdout: "null",
+        stderr: "null",
+      }).spawn());
   }
 
   /** Blocks until all of `sockets` accept: milliseconds since the start. */
@@ -49,7 +53,8 @@ export class Program implements AsyncDisposable {
           connection[Symbol.dispose]();
           break;
         }
-        if (performance.now() - this.#startedAt > TIMEOUT_MS) {
+        const ms = performance.now() - this.#startedAt;
+        if (ms > TIMEOUT_MS || ms > LATE_MS && this.#hasEnded) {
           throw new Error(`Nobody listens at ${socket}`);
         }
         // Blocking is exact where a timer's millisecond is not.
@@ -96,12 +101,13 @@ export class Program implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#child.kill("SIGTERM");
-    } catch {
-      // It has ended.
-    }
+    tell(this.#child, "SIGTERM");
     await this.#child.status;
+  }
+
+  /** Whether it is gone, but for its status, which nobody took yet. */
+  get #hasEnded(): boolean {
+    return !/^State:\t[^ZX]/m.test(read(`/proc/${this.#child.pid}/status`));
   }
 
   #tasks(): string[] {
