@@ -15,7 +15,7 @@ import { outputOf } from "./programs.ts";
 import { tool } from "./tool.ts";
 import { UsageError } from "../src/errors.ts";
 import type { Contender, Place } from "./peers/contender.ts";
-import { makeDisk, warm } from "./peers/contest.ts";
+import { isReady, makeDisk } from "./peers/contest.ts";
 import { measure, type Sample, type Watch } from "./peers/measure.ts";
 import {
   listOf,
@@ -143,7 +143,7 @@ async function main(directory: string): Promise<void> {
   const [work] = worksNamed(plan.words);
   const file = `${directory}/disk.img`;
   await makeDisk(file);
-  await warm(file, work!.inPages);
+  if (!await isReady(file, work!)) return;
   await account(work!, plan, { file, socketPath: `${directory}/0` }, directory);
 }
 

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { contest, type Entrant, makeDisk, warm } from "./peers/contest.ts";
+import { contest, type Entrant, isReady, makeDisk } from "./peers/contest.ts";
 import { isOurs, withMain } from "./peers/contender.ts";
 import { measure } from "./peers/measure.ts";
 import {
@@ -40,7 +40,7 @@ async function compare(
 ): Promise<string[]> {
   const file = `${directory}/disk.img`;
   const place = { file, socketPath: `${directory}/0` };
-  await warm(file, work.inPages);
+  if (!await isReady(file, work)) return [];
   const lines: string[] = [];
   for (const ours of work.contenders.filter(isOurs)) {
     const entrants = trees.map(({ name, main }): Entrant => {
@@ -69,6 +69,7 @@ async function run(plan: Plan, directory: string): Promise<void> {
   await makeDisk(`${directory}/disk.img`);
   for (const work of works) {
     const lines = await compare(work, [before, after], directory, plan);
+    if (lines.length === 0) continue;
     const table = [verdictHead(before.name, after.name), ...lines].join("\n");
     console.log(`\n${work.name}\n\n${table}`);
   }

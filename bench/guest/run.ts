@@ -106,6 +106,7 @@ async function run(
     standings.push(...standing(work, samples));
     if (!plan.isDry) await remember(`guest: ${name}`, about, samples);
   }
+  if (standings.length === 0) return;
   console.log(`\n${[standingHead(), ...standings].join("\n")}`);
 }
 

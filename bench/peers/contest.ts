@@ -5,8 +5,9 @@
  * @module
  */
 import { checkpoint } from "../interruption.ts";
-import { outputOf } from "../programs.ts";
+import { MissingProgram, outputOf } from "../programs.ts";
 import type { Sample } from "./measure.ts";
+import type { Work } from "./work.ts";
 
 const DISK_MIB = 512;
 
@@ -59,12 +60,24 @@ export async function makeDisk(file: string): Promise<void> {
   await image.syncData();
 }
 
+/** Whether `file` is ready for `work`; says what is missing where it can't be. */
+export async function isReady(file: string, work: Work): Promise<boolean> {
+  try {
+    await warm(file, work.inPages);
+    return true;
+  } catch (error) {
+    if (!(error instanceof MissingProgram)) throw error;
+    console.error(`${work.name} is left out: ${error.message}`);
+    return false;
+  }
+}
+
 /**
  * Has all of a file in the page cache, whatever else the machine did: `inPages`
  * as they come by random reads, else in large folios. fio lets go of what is
  * there, and tells the kernel that it reads at random.
  */
-export async function warm(file: string, inPages = false): Promise<void> {
+async function warm(file: string, inPages = false): Promise<void> {
   if (!inPages) return void await Deno.readFile(file);
   // What is not on the disk yet can't be let go of.
   using image = await Deno.open(file);

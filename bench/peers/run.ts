@@ -8,7 +8,7 @@
  * @module
  */
 import { tool } from "../tool.ts";
-import { contest, type Entrant, makeDisk, warm } from "./contest.ts";
+import { contest, type Entrant, isReady, makeDisk } from "./contest.ts";
 import { HISTORY, remember } from "./history.ts";
 import { machine } from "./machine.ts";
 import { measure, measureBare } from "./measure.ts";
@@ -58,8 +58,8 @@ async function compete(
   if (bare !== undefined) {
     entrants.push({ name: "fio", run: () => measureBare(bare, place, plan) });
   }
-  await warm(file, work.inPages);
-  return { work, samples: await contest(entrants, plan.rounds) };
+  const isWarm = await isReady(file, work);
+  return { work, samples: await contest(isWarm ? entrants : [], plan.rounds) };
 }
 
 async function run(plan: Plan, directory: string): Promise<void> {
@@ -74,12 +74,15 @@ async function run(plan: Plan, directory: string): Promise<void> {
   await makeDisk(`${directory}/disk.img`);
   for (const work of works) {
     const result = await compete(work, directory, plan);
+    if (result.samples.size === 0) continue;
     results.push(result);
     console.log(`\n${work.name}\n\n${head()}\n${lines(result).join("\n")}`);
     if (!isDry) await remember(work.name, about, result.samples);
   }
   const standings = results.flatMap(standingLines);
-  console.log(`\n${[standingHead(), ...standings].join("\n")}`);
+  if (standings.length > 0) {
+    console.log(`\n${[standingHead(), ...standings].join("\n")}`);
+  }
   if (!isDry) await draw();
 }
 
