@@ -238,21 +238,22 @@ export class Receive implements Disposable {
   #publish(queue: Virtqueue, size: number): void {
     const start = this.#first;
     const sizes = this.#sizes;
+    let end = start;
+    for (let rest = size; rest > 0; end++) rest -= sizes[end]!;
+    // Before `push`, which logs the pages as written.
+    this.#finishHeader(start, end - start);
     let rest = size;
-    let index = start;
-    while (rest > 0) {
+    for (let index = start; index < end; index++) {
       const room = sizes[index]!;
       const written = rest < room ? rest : room;
       queue.push(this.#heads[index]!, written);
       this.#room -= room;
       rest -= written;
-      index++;
     }
-    this.#first = index;
-    this.#finishHeader(start, index - start);
+    this.#first = end;
     this.#counters[RX_FRAMES]!++;
     this.#counters[RX_BYTES]! += size - HEADER_SIZE;
-    if (index === this.#end) this.#empty();
+    if (end === this.#end) this.#empty();
   }
 
   /** Completes the header in buffer `index` of a frame in `count` buffers. */

@@ -207,6 +207,25 @@ eachKind("a frame is spread over as many buffers as it takes", (open) => {
   isWhole(rig);
 });
 
+eachKind("a page is written before its log is told", (open) => {
+  using rig = open({ mergeable: true, bufferSize: 1000, expect: 9018 });
+  rig.driver.post();
+  const [first] = rig.driver.receive.out;
+  const [view, at] = rig.fake.memory.view(Number(first!.segments[0]!.address));
+  // A chain is logged when it is pushed.
+  const counts: number[] = [];
+  const queue = rig.receiveQueue;
+  const { push } = queue;
+  queue.push = (head, written) => {
+    counts.push(view.getUint16(at + 10, true));
+    push.call(queue, head, written);
+  };
+  rig.port.offer(frameOf(1989));
+  rig.turn();
+  assertEquals(counts, [3, 3, 3]);
+  taken(rig, [frameOf(1989)]);
+});
+
 eachKind("a frame that nobody expected is not lost", (open) => {
   using rig = open({ mergeable: true, bufferSize: 1526, expect: 1518 });
   rig.driver.post();
