@@ -12,11 +12,8 @@
 import type { Chain } from "../../src/virtqueue/chain.ts";
 import type { Virtqueue } from "../../src/virtqueue/virtqueue.ts";
 import { RX_BYTES, RX_FRAMES, TX_BYTES, TX_FRAMES } from "./counters.ts";
-import {
-  ETHERNET_SIZE,
-  HEADER_SIZE,
-  VIRTIO_NET_HDR_F_NEEDS_CSUM,
-} from "./protocol.ts";
+import { ASKS } from "./offload.ts";
+import { ETHERNET_SIZE, HEADER_SIZE } from "./protocol.ts";
 
 /** Bytes of the shortest frame with its header. */
 const SIZE_MIN = HEADER_SIZE + ETHERNET_SIZE;
@@ -28,8 +25,8 @@ const SIZE_MAX = 4096;
  * the rate at depth 128.
  */
 const BURST = 32;
-/** In the first two bytes of a header: what a loopback does not offer to do. */
-const REFUSED = 0xff00 | VIRTIO_NET_HDR_F_NEEDS_CSUM;
+/** In the first two bytes of a header: a loopback offers none of it. */
+const REFUSED = ASKS;
 /** The last word of a header: one buffer. */
 const ONE_BUFFER = 0x0001_0000;
 

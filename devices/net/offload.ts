@@ -32,7 +32,7 @@ export const ALLOW_UFO = 16;
 export const ALLOW_USO = 32;
 
 /** The bits of flags and type that ask for anything: most headers have none. */
-const ASKS = VIRTIO_NET_HDR_F_NEEDS_CSUM | 0xff00;
+export const ASKS: number = VIRTIO_NET_HDR_F_NEEDS_CSUM | 0xff00;
 
 /**
  * Checks the header in the first 12 bytes of `head`, which the driver can't
