@@ -314,7 +314,7 @@ export class DataPlane implements Disposable {
 
   #tryChanges(): void {
     for (const ring of this.#active) if (ring.queue.inFlight > 0) return;
-    for (const ring of this.#active) ring.flush();
+    this.#flush();
     for (const change of this.#changes.splice(0)) change();
   }
 

@@ -26,7 +26,7 @@ import { Spinner } from "./spinner.ts";
 class PlaneThread {
   // Typed so that a program without the types of workers can import us.
   readonly #scope = self as unknown as Pick<Worker, "postMessage">;
-  #spinner = new Spinner();
+  #spinner: Spinner | null = null;
   readonly #open: OpenDataDevice;
   #plane: DataPlane | null = null;
   #openRing: OpenRing | null = null;
@@ -79,7 +79,7 @@ class PlaneThread {
     const plane = this.#plane;
     // Not to the rings while a message that was announced is still to come.
     while (this.#plane !== null && this.#announced <= 0) {
-      runUntilMailbox(plane!, this.#spinner);
+      runUntilMailbox(plane!, this.#spinner!);
       plane!.waiter.mailboxSignalled = false;
       this.#announced += clearEventFd(this.#eventFd);
     }
