@@ -69,8 +69,8 @@ export class DiskFile implements Disposable {
   /** The unit that the medium likes to write. */
   readonly physicalBlockSize: number;
   #size: number;
-  // A 64-bit argument is loaded from memory, see libc.ts.
   readonly #offsets = new Float64Array(1);
+  // A 64-bit argument is loaded from memory, see libc.ts.
   readonly #words: Uint32Array;
   readonly #arguments: BigInt64Array;
   readonly #range: Uint32Array<ArrayBuffer>;
