@@ -58,12 +58,16 @@ Deno.test("the io_uring engine prepares requests, and answers later", () => {
   assertEquals(results, new Array(7).fill(PENDING));
   const RWF_DSYNC = 2;
   const [KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE] = [1, 2, 16];
+  // The second one is who gathers flushes, in calls with numbers of their own.
+  assertEquals(calls.splice(0, 2).map(([name]) => name), [
+    "addConsumer",
+    "addConsumer",
+  ]);
   assertEquals(calls, [
-    ["addConsumer", ring],
     ["readList", 7, 2, 9, LIST, 3, 4, OFFSETS],
     ["writeList", 7, 2, 9, LIST, 3, 4, OFFSETS, 0],
     ["writeList", 7, 2, 9, LIST, 3, 4, OFFSETS, RWF_DSYNC],
-    ["fsync", 7, 2, 9, true],
+    ["fsync", 7, 1, 9, true],
     ["fallocate", 7, 2, 9, PUNCH_HOLE | KEEP_SIZE, 8192, 512],
     ["fallocate", 7, 2, 9, ZERO_RANGE | KEEP_SIZE, 8192, 512],
     ["fallocate", 7, 2, 9, PUNCH_HOLE | KEEP_SIZE, 8192, 512],

@@ -11,6 +11,7 @@ import {
 import type { IoUring, UringConsumer } from "../../src/io/io_uring.ts";
 import type { IovecList } from "../../src/io/iovec.ts";
 import { type Engine, PENDING } from "./engine.ts";
+import { Flushes } from "./flushes.ts";
 import type { Requests } from "./request.ts";
 
 const PUNCH = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
@@ -23,12 +24,14 @@ export class UringEngine implements Engine {
   readonly #uring: IoUring;
   readonly #fd: number;
   readonly #consumer: number;
+  readonly #flushes: Flushes;
 
   /** Works on the file `fd`, open or registered; `ring` gets the completions. */
   constructor(uring: IoUring, fd: number, ring: UringConsumer) {
     this.#uring = uring;
     this.#fd = fd;
     this.#consumer = uring.addConsumer(ring);
+    this.#flushes = new Flushes(uring, fd, ring);
   }
 
   read(
@@ -72,7 +75,7 @@ export class UringEngine implements Engine {
   }
 
   flush(slot: number): number {
-    this.#uring.fsync(this.#consumer, slot, this.#fd, true);
+    this.#flushes.flush(slot);
     return PENDING;
   }
 

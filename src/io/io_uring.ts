@@ -208,6 +208,16 @@ export class IoUring implements Disposable {
     return this.#inFlight;
   }
 
+  /** Which entry the next one prepared will be, modulo 2^32, signed. */
+  get nextEntry(): number {
+    return this.#tail;
+  }
+
+  /** Whether `entry`, which was a `nextEntry`, was not yet handed to the kernel. */
+  isPending(entry: number): boolean {
+    return ((this.#tail - entry) >>> 0) <= this.#pending;
+  }
+
   /** The number of a new consumer, to prepare requests with. */
   addConsumer(consumer: UringConsumer): number {
     const place = this.#freePlaces.pop() ?? this.#consumers.length;
