@@ -122,24 +122,29 @@ interface FioJob {
   readonly usr_cpu: number;
   readonly sys_cpu: number;
   readonly job_runtime: number;
-  readonly read: {
-    readonly iops: number;
-    readonly bw_bytes: number;
-    readonly total_ios: number;
-    readonly clat_ns: {
-      readonly max: number;
-      readonly percentile: Readonly<Record<string, number>>;
-    };
+  readonly read: FioDirection;
+  readonly write: FioDirection;
+}
+
+/** What it says of the reads, or of the writes. */
+interface FioDirection {
+  readonly iops: number;
+  readonly bw_bytes: number;
+  readonly total_ios: number;
+  readonly clat_ns: {
+    readonly max: number;
+    readonly percentile: Readonly<Record<string, number>>;
   };
 }
 
-function bareSample({ read, ...job }: FioJob): Sample {
-  const { max, percentile } = read.clat_ns;
+function bareSample({ read, write, ...job }: FioJob): Sample {
+  const done = read.total_ios > 0 ? read : write;
+  const { max, percentile } = done.clat_ns;
   const us = (share: string) => percentile[share]! / NS_PER_US;
   const seconds = job.job_runtime / MS_PER_S;
   const userSeconds = job.usr_cpu / 100 * seconds;
   const systemSeconds = job.sys_cpu / 100 * seconds;
-  const rate = read.iops / PER_K;
+  const rate = done.iops / PER_K;
   return {
     rate,
     cpuRate: rate / ((userSeconds + systemSeconds) / seconds),
@@ -148,9 +153,9 @@ function bareSample({ read, ...job }: FioJob): Sample {
     p90: us("90.000000"),
     "p99.9": us("99.900000"),
     max: max / NS_PER_US,
-    mibPerSecond: read.bw_bytes / MIB,
+    mibPerSecond: done.bw_bytes / MIB,
     seconds,
-    requests: read.total_ios,
+    requests: done.total_ios,
     userSeconds,
     systemSeconds,
   };

@@ -133,6 +133,49 @@ function nulls(): Work[] {
   });
 }
 
+/** Beside fio, which does it to the same file without any device. */
+function beside(): Work[] {
+  const contenders = DISKS.slice(0, 1);
+  const reads = ["--rw=randread", "--bs=4k", "--iodepth=64"];
+  const batches = ["--iodepth_batch=32", "--iodepth_batch_complete_min=32"];
+  const read = {
+    device: "block",
+    load: ["--depth", "64", "--polled"],
+    contenders,
+    bars: [{ figure: "rate", wanted: 0.9 }],
+  } as const;
+  return [
+    {
+      ...read,
+      name: "4 KiB random reads beside fio, depth 64, polled",
+      bare: reads,
+    },
+    {
+      ...read,
+      name: "4 KiB random reads beside fio in batches, depth 64, polled",
+      // Aligned memory and a registered file are what we have, too.
+      bare: [...reads, ...batches, "--registerfiles=1", "--mem=mmap"],
+    },
+    {
+      device: "block",
+      name: "4 KiB random writes beside fio, depth 16, event",
+      load: [...WRITES, "--depth", "16"],
+      contenders,
+      bare: ["--rw=randwrite", "--bs=4k", "--iodepth=16", "--mem=mmap"],
+      // How much the kernel leaves to anybody.
+      bars: [],
+    },
+    {
+      device: "block",
+      name: "1 MiB sequential reads beside memcpy (fio, mmap), depth 4, polled",
+      load: [...MIB_BLOCKS, "--polled"],
+      contenders,
+      bare: ["--rw=read", "--bs=1m", "--ioengine=mmap"],
+      bars: [{ figure: "rate", wanted: 0.8 }],
+    },
+  ];
+}
+
 /** Another ring, on another worker, is to cost what the first one does. */
 function queues(): Work[] {
   const bars = [{ figure: "cpuRate", wanted: 0.9 }] as const;
@@ -178,22 +221,7 @@ export const WORKS: readonly Work[] = [
   ...writes("4 KiB random writes, 1 flush in 8", FLUSHES),
   sequential("reads", []),
   sequential("writes", WRITES),
-  {
-    name: "4 KiB random reads beside fio, depth 64, polled",
-    device: "block",
-    load: ["--depth", "64", "--polled"],
-    contenders: DISKS.slice(0, 1),
-    bare: ["--rw=randread", "--bs=4k", "--iodepth=64"],
-    bars: [{ figure: "rate", wanted: 0.9 }],
-  },
-  {
-    name: "1 MiB sequential reads beside memcpy (fio, mmap), depth 4, polled",
-    device: "block",
-    load: [...MIB_BLOCKS, "--polled"],
-    contenders: DISKS.slice(0, 1),
-    bare: ["--rw=read", "--bs=1m", "--ioengine=mmap"],
-    bars: [{ figure: "rate", wanted: 0.8 }],
-  },
+  ...beside(),
   ...bothDrivers(
     "O_DIRECT 4 KiB random reads",
     32,
