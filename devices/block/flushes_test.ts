@@ -1,9 +1,10 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { requirement } from "../../tests/support/require.ts";
 import { EINVAL } from "../../src/ffi/abi.ts";
 import { EventFd } from "../../src/io/event_fd.ts";
 import { IoUring } from "../../src/io/io_uring.ts";
 import { createMemfd } from "../../src/io/memfd.ts";
+import { Prng } from "../../src/testing/prng.ts";
 import { Flushes } from "./flushes.ts";
 
 const hasUring = requirement("io_uring", () => {
@@ -104,4 +105,92 @@ test("each hears of an error, and may ask again at once", () => {
   assertEquals(scene.done.splice(0), [1, 2, 3].map(refused));
   assertEquals(scene.reap(), [1, 2]);
   assertEquals(scene.uring.inFlight, 0);
+});
+
+/** Tells by which of all entries each flush is done, and which were handed over. */
+class Witness implements Disposable {
+  readonly uring = IoUring.open(8);
+  readonly flushes: Flushes;
+  /** By slot: entries that the kernel had when the flush came; -1: none waits. */
+  readonly came = new Int32Array(64).fill(-1);
+  done = 0;
+  calls = 0;
+  #prepared = 0;
+  readonly #ordinals = new Map<number, number>();
+  #ordinal = -1;
+
+  constructor(fd: number, again: () => boolean) {
+    const { uring } = this;
+    const addConsumer = uring.addConsumer.bind(uring);
+    uring.addConsumer = (consumer) =>
+      addConsumer({
+        complete: (call, result, flags) => {
+          this.#ordinal = this.#ordinals.get(call)!;
+          consumer.complete(call, result, flags);
+        },
+      });
+    const fsync = uring.fsync.bind(uring);
+    uring.fsync = (consumer, call, file, dataOnly) => {
+      this.#ordinals.set(call, this.#prepared++);
+      this.calls++;
+      fsync(consumer, call, file, dataOnly);
+    };
+    this.flushes = new Flushes(uring, fd, {
+      complete: (slot) => {
+        const came = this.came[slot]!;
+        assert(came >= 0, `Flush ${slot} was done twice`);
+        assert(this.#ordinal >= came, `Flush ${slot} by a call begun before`);
+        this.came[slot] = -1;
+        this.done++;
+        // As where the kernel says to try again.
+        if (again()) this.flush(slot);
+      },
+    });
+  }
+
+  flush(slot: number): void {
+    this.came[slot] = this.#prepared - this.uring.pending;
+    this.flushes.flush(slot);
+  }
+
+  /** Something else, that takes room. */
+  nop(): void {
+    this.#prepared++;
+    this.uring.nop(0x7fff_ffff, 0);
+  }
+
+  [Symbol.dispose](): void {
+    this.uring[Symbol.dispose]();
+  }
+}
+
+Deno.test({
+  name: "Flushes: no flush is done by a call that the kernel had before it",
+  ignore: !hasUring,
+  fn() {
+    const prng = Prng.fromEnvironment("flushes");
+    using file = createMemfd("flushes", 4096);
+    using witness = new Witness(file.number, () => prng.below(20) === 0);
+    const { uring, came } = witness;
+    for (let step = 0; step < 10_000; step++) {
+      const what = prng.below(8);
+      const slot = prng.below(came.length);
+      if (what < 3 && came[slot] === -1) witness.flush(slot);
+      else if (what === 3) {
+        for (let i = prng.below(12); i > 0; i--) witness.nop();
+      } else if (what === 4) uring.submit(1 + prng.below(3));
+      else if (what === 5) uring.submit();
+      else {
+        if (uring.inFlight > 0 && prng.below(2) === 0) uring.submitAndWait(1);
+        uring.reap(1 + prng.below(4));
+      }
+    }
+    while (uring.inFlight > 0) {
+      uring.submitAndWait(1);
+      uring.reap(64);
+    }
+    assertEquals([...came], new Array(came.length).fill(-1));
+    // So many that it is no chance that they were well.
+    assert(witness.done > 500 && witness.calls < witness.done);
+  },
 });
