@@ -58,6 +58,11 @@ function line(level: LogLevel, message: string): void {
   }
 }
 
+/** How a line begins that is about what the log calls `name`; "" has no name. */
+export function about(name: string): string {
+  return name === "" ? "" : `${name}: `;
+}
+
 /** The log of this thread. */
 export const log = {
   /** Something failed. */

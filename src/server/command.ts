@@ -10,6 +10,8 @@ import type { VirtqueueConfig } from "../virtqueue/virtqueue.ts";
 /** A ring and the descriptors it works with. */
 export interface StartVring {
   readonly kind: "startVring";
+  /** What the log calls its device; nothing where not said. */
+  readonly name?: string;
   readonly config: VirtqueueConfig;
   /** Its addresses, and those in it, are I/O virtual ones. */
   readonly virtual?: boolean;

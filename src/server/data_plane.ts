@@ -249,6 +249,7 @@ export class DataPlane implements Disposable {
       start.callFd,
       start.errFd,
       this.#device.discard !== undefined,
+      start.name,
     );
     this.#device.start?.(queue);
     if (start.enabled) this.#enable(ring, true);

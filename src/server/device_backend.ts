@@ -48,15 +48,22 @@ export class DeviceBackend implements Backend {
   readonly loadState?: (state: Uint8Array) => Promise<void>;
   readonly #device: Device;
   readonly #carrier: Carrier;
+  readonly #name: string;
   #sendConfigChange: (() => void) | null = null;
   /** The rings that run, or are about to. */
   readonly #running = new Set<number>();
   readonly #ending = new AbortController();
 
-  /** Attaches `device`; commands go to `carrier`. */
-  constructor(device: Device, carrier: Carrier, offered: OfferedFeatures = {}) {
+  /** Attaches `device`, the log's `name`; commands go to `carrier`. */
+  constructor(
+    device: Device,
+    carrier: Carrier,
+    offered: OfferedFeatures = {},
+    name = "",
+  ) {
     this.#device = device;
     this.#carrier = carrier;
+    this.#name = name;
     this.features = device.features | RING_FEATURES;
     if (offered.packed === false) this.features &= ~VIRTIO_F_RING_PACKED;
     if (offered.inOrder === true) this.features |= VIRTIO_F_IN_ORDER;
@@ -105,6 +112,7 @@ export class DeviceBackend implements Backend {
   async #start(index: number, start: VringStart): Promise<void> {
     await this.#send({
       kind: "startVring",
+      name: this.#name,
       config: {
         index,
         size: start.size,

@@ -3,7 +3,7 @@
  * @module
  */
 import { signalEventFd } from "../io/event_fd.ts";
-import { log } from "../log.ts";
+import { about, log } from "../log.ts";
 import type { DirtyLog } from "../memory/dirty_log.ts";
 import type { Virtqueue } from "../virtqueue/virtqueue.ts";
 
@@ -20,19 +20,25 @@ export class LiveRing {
   /** Set while a stop waits for the requests in flight. */
   stopped: ((base: number) => void) | null = null;
   readonly #discards: boolean;
+  readonly #name: string;
   #reported = false;
 
-  /** Wraps an open virtqueue; `discards`: chains are popped while disabled. */
+  /**
+   * Wraps an open virtqueue; `discards`: chains are popped while disabled; the
+   * log calls its device `name`.
+   */
   constructor(
     queue: Virtqueue,
     callFd: number,
     errFd: number,
     discards: boolean,
+    name = "",
   ) {
     this.queue = queue;
     this.callFd = callFd;
     this.errFd = errFd;
     this.#discards = discards;
+    this.#name = name;
   }
 
   /** Whether chains may be popped: to be served, or discarded while disabled. */
@@ -70,15 +76,17 @@ export class LiveRing {
     if (dirty.eventFd >= 0) signalEventFd(dirty.eventFd);
     if (dirty.lost === 0) return;
     dirty.lost = 0;
+    const who = about(this.#name);
     log.warn(
-      `Ring ${this.queue.index} wrote to pages that the log has no room for: ` +
-        "they are not moved with the guest",
+      `${who}Ring ${this.queue.index} wrote to pages that the log has no room ` +
+        "for: they are not moved with the guest",
     );
   }
 
   #report(): void {
     this.#reported = true;
-    log.warn(`Ring ${this.queue.index} is broken: ${this.queue.broken}`);
+    const { index, broken } = this.queue;
+    log.warn(`${about(this.#name)}Ring ${index} is broken: ${broken}`);
     if (this.errFd >= 0) signalEventFd(this.errFd);
   }
 }

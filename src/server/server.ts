@@ -97,7 +97,7 @@ export class Server {
     this.#device = device;
     this.#carrier = carrier;
     this.#reactor = reactor;
-    this.#backend = new DeviceBackend(device, carrier, options);
+    this.#backend = new DeviceBackend(device, carrier, options, name);
     this.#frontEnds = openFrontEnds(options, reactor);
     carrier.ready.then(() => this.#announce(), () => {});
   }

@@ -5,7 +5,7 @@
  * @module
  */
 import { clearEventFd, signalEventFd } from "../io/event_fd.ts";
-import { log } from "../log.ts";
+import { about, log } from "../log.ts";
 import type { GuestMemory } from "../memory/guest_memory.ts";
 import { Iotlb, IOTLB_READ, IOTLB_WRITE } from "../memory/iotlb.ts";
 import { IovaMemory } from "../memory/iova_memory.ts";
@@ -285,8 +285,9 @@ export class VirtualRings implements Disposable {
 }
 
 /** Ring `start` does not start. */
-function report({ config, errFd }: StartVring, reason: string): void {
-  log.warn(`Ring ${config.index} can't start: ${reason}`);
+function report(start: StartVring, reason: string): void {
+  const { name = "", config, errFd } = start;
+  log.warn(`${about(name)}Ring ${config.index} can't start: ${reason}`);
   if (errFd >= 0) signalEventFd(errFd);
 }
 

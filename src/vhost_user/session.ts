@@ -11,7 +11,7 @@ import { FatalProtocolError, ProtocolError, SystemError } from "../errors.ts";
 import { EPIPE } from "../ffi/abi.ts";
 import { CancelledError, type Reactor } from "../io/reactor.ts";
 import type { UnixSocket } from "../io/unix_socket.ts";
-import { log } from "../log.ts";
+import { about, log } from "../log.ts";
 import type { Backend } from "./backend.ts";
 import { Channel, closeFds, type Message } from "./channel.ts";
 import {
@@ -131,7 +131,7 @@ export class Session {
     this.#name = name;
     this.#channel = new Channel(socket, reactor);
     this.#backend = backend;
-    this.#state = new SessionState(backend, reactor);
+    this.#state = new SessionState(backend, reactor, name);
   }
 
   /**
@@ -247,7 +247,7 @@ export class Session {
     error: Error,
   ): Promise<void> {
     if (this.#refusals++ < LOGGED_REFUSALS) {
-      const who = this.#name === "" ? "" : `${this.#name}: `;
+      const who = about(this.#name);
       const what = requestName(message.request);
       log.warn(`${who}${what} refused: ${error.message}`);
     }

@@ -70,6 +70,8 @@ const FEATURES_OK = 8;
 export class SessionState implements VringHost {
   /** Runs the rings. */
   readonly backend: Backend;
+  /** What the log calls the device, or "". */
+  readonly name: string;
   /** One for each ring of the back-end. */
   readonly vrings: readonly Vring[];
   readonly #reactor: Reactor;
@@ -87,8 +89,9 @@ export class SessionState implements VringHost {
   #logFd: Fd | null = null;
 
   /** Nothing negotiated, nothing set up. */
-  constructor(backend: Backend, reactor: Reactor) {
+  constructor(backend: Backend, reactor: Reactor, name = "") {
     this.backend = backend;
+    this.name = name;
     this.#reactor = reactor;
     this.#notices = new Notices(reactor);
     this.vrings = Array.from(

@@ -11,7 +11,7 @@
  */
 import { ProtocolError } from "../errors.ts";
 import type { Fd } from "../io/fd.ts";
-import { log } from "../log.ts";
+import { about, log } from "../log.ts";
 import type { InflightArea } from "../virtqueue/inflight.ts";
 import type { Backend } from "./backend.ts";
 import type { VringAddress } from "./message.ts";
@@ -34,6 +34,8 @@ const NO_BASE = -1;
 export interface VringHost extends NotifierHost, AreaHost {
   /** Runs the rings. */
   readonly backend: Backend;
+  /** What the log calls the device, or "". */
+  readonly name: string;
   /** The negotiated feature bits, or null before SET_FEATURES. */
   readonly features: bigint | null;
   /** Whether the front-end has shared any memory. */
@@ -204,8 +206,9 @@ export class Vring {
   #missMemory(): void {
     if (!this.#enabled) return;
     log.warnOnce(
-      "The front-end started a ring and shared no memory: the driver waits " +
-        "until it does; with QEMU use -object memory-backend-memfd,share=on",
+      `${about(this.#host.name)}The front-end started a ring and shared no ` +
+        "memory: the driver waits until it does; with QEMU use -object " +
+        "memory-backend-memfd,share=on",
     );
   }
 

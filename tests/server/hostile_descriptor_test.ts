@@ -274,7 +274,7 @@ for (const plane of PLANES) {
           const raw = new RawRing(disk);
           raw.ring.rawAvailableIndex(0x4000);
           raw.kick();
-          await target.says("Ring 0 is broken");
+          await target.says("block: Ring 0 is broken");
         }),
     ));
 

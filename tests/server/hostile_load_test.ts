@@ -132,7 +132,9 @@ async function loseRings(disk: BlockConnection, target: Target): Promise<void> {
   await frontend.removeMemReg(regionOf(disk, RINGS));
   for (const { index, err } of rings) {
     await target.says(
-      new RegExp(`Ring ${index} is broken: The descriptor table of ring`),
+      new RegExp(
+        `block: Ring ${index} is broken: The descriptor table of ring`,
+      ),
     );
     await until(() => err.clear(), () => `Ring ${index} has no err`);
   }
