@@ -11,10 +11,12 @@ import type { Requests } from "./request.ts";
 export class SyncEngine implements Engine {
   readonly share = 4;
   readonly #file: DiskFile;
+  readonly #flushed: DiskFile;
 
-  /** Works on `file`, which it does not own. */
-  constructor(file: DiskFile) {
+  /** Works on `file`, and flushes it by `flushed`; it owns neither. */
+  constructor(file: DiskFile, flushed: DiskFile = file) {
     this.#file = file;
+    this.#flushed = flushed;
   }
 
   read(
@@ -40,7 +42,7 @@ export class SyncEngine implements Engine {
   }
 
   flush(_slot: number): number {
-    return this.#file.dataSync();
+    return this.#flushed.dataSync();
   }
 
   discard(_slot: number, offset: number, size: number): number {

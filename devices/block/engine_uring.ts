@@ -26,12 +26,20 @@ export class UringEngine implements Engine {
   readonly #consumer: number;
   readonly #flushes: Flushes;
 
-  /** Works on the file `fd`, open or registered; `ring` gets the completions. */
-  constructor(uring: IoUring, fd: number, ring: UringConsumer) {
+  /**
+   * Works on the file `fd`, and flushes it by `flushFds`, each open or
+   * registered; `ring` gets the completions.
+   */
+  constructor(
+    uring: IoUring,
+    fd: number,
+    flushFds: readonly number[],
+    ring: UringConsumer,
+  ) {
     this.#uring = uring;
     this.#fd = fd;
     this.#consumer = uring.addConsumer(ring);
-    this.#flushes = new Flushes(uring, fd, ring);
+    this.#flushes = new Flushes(uring, flushFds, ring);
   }
 
   read(

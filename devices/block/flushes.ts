@@ -6,18 +6,20 @@
  *
  * @module
  */
+import { assert } from "../../src/assert.ts";
 import type { IoUring, UringConsumer } from "../../src/io/io_uring.ts";
 import { QUEUE_SIZE_MAX } from "../../src/virtqueue/layout.ts";
 
 /** Calls under way at once: more write the same pages out twice. */
-const CALLS = 2;
+export const CALLS = 2;
 /** No slot. */
 const NONE = 0xffff;
 
 /** Flushes the file for one ring, which gets a completion for each slot. */
 export class Flushes implements UringConsumer {
   readonly #uring: IoUring;
-  readonly #fd: number;
+  /** By call. */
+  readonly #fds: readonly number[];
   readonly #ring: UringConsumer;
   readonly #consumer: number;
   /** By slot: the one behind it in the same list. */
@@ -30,10 +32,14 @@ export class Flushes implements UringConsumer {
   #firstWaiting = NONE;
   #lastWaiting = NONE;
 
-  /** Flushes `fd`, open or registered, by `uring`; tells `ring`. */
-  constructor(uring: IoUring, fd: number, ring: UringConsumer) {
+  /**
+   * Flushes by `uring`, and tells `ring`. Each call takes another one of `fds`,
+   * open or registered: see `DiskFile.openAgain`.
+   */
+  constructor(uring: IoUring, fds: readonly number[], ring: UringConsumer) {
+    assert(fds.length === CALLS, "each call of a flush has a descriptor");
     this.#uring = uring;
-    this.#fd = fd;
+    this.#fds = fds;
     this.#ring = ring;
     this.#consumer = uring.addConsumer(this);
   }
@@ -77,6 +83,6 @@ export class Flushes implements UringConsumer {
     this.#first[call] = first;
     this.#last[call] = last;
     this.#entry[call] = this.#uring.nextEntry;
-    this.#uring.fsync(this.#consumer, call, this.#fd, true);
+    this.#uring.fsync(this.#consumer, call, this.#fds[call]!, true);
   }
 }

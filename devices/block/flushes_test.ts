@@ -21,7 +21,7 @@ class Scene implements Disposable {
   then: (slot: number) => void = () => {};
 
   constructor(fd: number) {
-    this.flushes = new Flushes(this.uring, fd, {
+    this.flushes = new Flushes(this.uring, [fd, fd], {
       complete: (slot, result) => {
         this.done.push([slot, result]);
         this.then(slot);
@@ -135,7 +135,7 @@ class Witness implements Disposable {
       this.calls++;
       fsync(consumer, call, file, dataOnly);
     };
-    this.flushes = new Flushes(uring, fd, {
+    this.flushes = new Flushes(uring, [fd, fd], {
       complete: (slot) => {
         const came = this.came[slot]!;
         assert(came >= 0, `Flush ${slot} was done twice`);

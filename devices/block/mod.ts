@@ -8,6 +8,11 @@
  *   last byte, and what lies before it was perhaps not written.
  * - **A file that became shorter than the disk** fails with IOERR at its end.
  *   Zeros in place of data that is gone would hide the loss.
+ * - **Data that the kernel could not write back** is gone, and that is said at
+ *   one flush only. So no flush succeeds any more until the server is started
+ *   anew, whatever the ring: a guest that has several file systems on the disk
+ *   would be told that the data of the others is safe. With O_DIRECT nothing is
+ *   in the kernel's hands, and a flush may be tried again.
  * - **The mode of the write cache** outlives a reset and a front-end. QEMU
  *   resets the device whenever it pauses the guest, which does not notice, and
  *   does not tell us the mode again. Until the driver has negotiated, every
@@ -58,6 +63,7 @@ import {
   VIRTIO_BLK_F_WRITE_ZEROES,
   VIRTIO_ID_BLOCK,
 } from "./protocol.ts";
+import { Losses } from "./losses.ts";
 import { type BlockSeed, type BlockState, open } from "./queue.ts";
 import { decodeBlockState, encodeBlockState, type MovedDisk } from "./state.ts";
 import { chooseSize, type PresentDisk, SizeWatch } from "./resize.ts";
@@ -158,6 +164,7 @@ class BlockDevice implements Device {
   readonly #file: DiskFile | null;
   readonly #claim: ImageClaim | null;
   readonly #blockSize: number;
+  readonly #losses = new Losses();
   #control: DeviceControl | null = null;
   #watch: SizeWatch | null = null;
   /** One change of the size after the other. */
@@ -188,6 +195,7 @@ class BlockDevice implements Device {
           fd: file.fd.number,
           path: file.path,
           direct: options.direct,
+          losses: this.#losses.memory,
         },
         sectors: size / SECTOR_SIZE,
         readOnly,
@@ -325,7 +333,9 @@ class BlockDevice implements Device {
     // What was answered before is only in the cache.
     if (!writethrough || this.#file === null) return;
     const failure = -this.#file.dataSync();
-    if (failure !== 0) throw syncError(failure, this.#file.path);
+    if (failure === 0) return;
+    this.#losses.note();
+    throw syncError(failure, this.#file.path);
   }
 }
 

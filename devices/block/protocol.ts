@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { FeatureNames } from "../../src/device/features.ts";
 
 /** The device id, §5. */
 export const VIRTIO_ID_BLOCK = 2;
@@ -30,6 +31,18 @@ export const VIRTIO_BLK_F_MQ = 1n << 12n;
 export const VIRTIO_BLK_F_DISCARD = 1n << 13n;
 /** The WRITE_ZEROES request. */
 export const VIRTIO_BLK_F_WRITE_ZEROES = 1n << 14n;
+/** All of them by name. */
+export const FEATURE_NAMES: FeatureNames = {
+  SEG_MAX: VIRTIO_BLK_F_SEG_MAX,
+  RO: VIRTIO_BLK_F_RO,
+  BLK_SIZE: VIRTIO_BLK_F_BLK_SIZE,
+  FLUSH: VIRTIO_BLK_F_FLUSH,
+  TOPOLOGY: VIRTIO_BLK_F_TOPOLOGY,
+  CONFIG_WCE: VIRTIO_BLK_F_CONFIG_WCE,
+  MQ: VIRTIO_BLK_F_MQ,
+  DISCARD: VIRTIO_BLK_F_DISCARD,
+  WRITE_ZEROES: VIRTIO_BLK_F_WRITE_ZEROES,
+};
 
 // Request types, §5.2.6
 export const VIRTIO_BLK_T_IN = 0;

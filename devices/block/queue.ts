@@ -13,6 +13,8 @@ import type { Engine } from "./engine.ts";
 import { NullEngine } from "./engine_null.ts";
 import { SyncEngine } from "./engine_sync.ts";
 import { UringEngine } from "./engine_uring.ts";
+import { CALLS } from "./flushes.ts";
+import { Losses } from "./losses.ts";
 import type { DiskLimits } from "./request.ts";
 import { BlockRing } from "./ring.ts";
 
@@ -32,6 +34,8 @@ export interface BlockFile {
   readonly path: string;
   /** Whether it is open with O_DIRECT. */
   readonly direct: boolean;
+  /** The memory of the {@linkcode Losses}. */
+  readonly losses: SharedArrayBuffer;
 }
 
 /** What the control side sends later: that of it which changes. */
@@ -55,6 +59,10 @@ class BlockRings implements DataDevice {
   readonly #file: DiskFile | null;
   /** What io_uring is given for the file, once one is asked for. */
   #registered: number | null = null;
+  /** The file as it is flushed by, so often as that may happen at once. */
+  readonly #flushed: DiskFile[] = [];
+  /** Of what is in the page cache; null where nothing is. */
+  readonly #losses: Losses | null;
   /** By ring index, kept from one start to the next. */
   readonly #rings: BlockRing[] = [];
   /** Until the driver has said whether it knows how to flush. */
@@ -70,6 +78,8 @@ class BlockRings implements DataDevice {
       id: seed.id,
     };
     this.#services = services;
+    const hasCache = seed.file !== null && !seed.file.direct;
+    this.#losses = hasCache ? new Losses(seed.file.losses) : null;
     if (seed.file !== null) checkEngine(seed.engine, services);
     this.#file = seed.file === null ? null : openFile(seed.file, seed.readOnly);
   }
@@ -82,6 +92,7 @@ class BlockRings implements DataDevice {
       this.#disk,
       this.#services,
       (consumer) => this.#openEngine(consumer),
+      this.#losses,
     );
     ring.writethrough = this.#writethrough;
     this.#rings[queue.index] = ring;
@@ -104,6 +115,7 @@ class BlockRings implements DataDevice {
     if (this.#registered !== null) {
       this.#services.uring?.unregisterFile(this.#registered);
     }
+    for (const file of this.#flushed) file[Symbol.dispose]();
     this.#file?.[Symbol.dispose]();
   }
 
@@ -111,9 +123,23 @@ class BlockRings implements DataDevice {
     const file = this.#file;
     if (file === null) return new NullEngine();
     const uring = this.#seed.engine === "sync" ? null : this.#services.uring;
-    if (uring === null) return new SyncEngine(file);
-    this.#registered ??= uring.registerFile(file.fd.number);
-    return new UringEngine(uring, this.#registered, consumer);
+    if (uring === null) {
+      return new SyncEngine(file, this.#openFlushed() ?? file);
+    }
+    const registered = this.#registered ??= uring.registerFile(file.fd.number);
+    const flushFds = Array.from(
+      { length: CALLS },
+      () => this.#openFlushed()?.fd.number ?? registered,
+    );
+    return new UringEngine(uring, registered, flushFds, consumer);
+  }
+
+  /** Null where there is nothing in the page cache, or one file must do. */
+  #openFlushed(): DiskFile | null {
+    if (this.#losses === null) return null;
+    const file = this.#file!.openAgain();
+    if (file !== null) this.#flushed.push(file);
+    return file;
   }
 }
 

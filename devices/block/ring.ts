@@ -4,6 +4,7 @@
  */
 import type { DataPlaneServices } from "../../src/device/device.ts";
 import { EAGAIN, EINTR, EOPNOTSUPP } from "../../src/ffi/abi.ts";
+import { errnoName } from "../../src/ffi/errno.ts";
 import { Mapping } from "../../src/ffi/mapping.ts";
 import type { UringConsumer } from "../../src/io/io_uring.ts";
 import { IovecList } from "../../src/io/iovec.ts";
@@ -11,6 +12,7 @@ import { log } from "../../src/log.ts";
 import type { Virtqueue } from "../../src/virtqueue/virtqueue.ts";
 import { BOUNCE_SIZE, BounceBuffers } from "./bounce.ts";
 import { type Engine, PENDING } from "./engine.ts";
+import type { Losses } from "./losses.ts";
 import { VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK } from "./protocol.ts";
 import {
   ACCEPTED,
@@ -47,6 +49,7 @@ export class BlockRing implements UringConsumer, Disposable {
   readonly #disk: DiskLimits;
   readonly #services: DataPlaneServices;
   readonly #engine: Engine;
+  readonly #losses: Losses | null;
   #queue: Virtqueue;
   #requests: Requests;
   /** Where some guest memory is not fit for the medium. */
@@ -61,14 +64,19 @@ export class BlockRing implements UringConsumer, Disposable {
   #unmaps = true;
   #zeroes = true;
 
-  /** Serves `queue` from the medium behind the engine that `open` makes. */
+  /**
+   * Serves `queue` from the medium behind the engine that `openEngine` makes.
+   * Where that has a cache, `losses` are known to all rings of the disk.
+   */
   constructor(
     queue: Virtqueue,
     disk: DiskLimits,
     services: DataPlaneServices,
     openEngine: (ring: UringConsumer) => Engine,
+    losses: Losses | null = null,
   ) {
     this.#disk = disk;
+    this.#losses = losses;
     this.#services = services;
     this.#queue = queue;
     this.#requests = this.#newRequests(queue);
@@ -227,7 +235,7 @@ export class BlockRing implements UringConsumer, Disposable {
       case STEP_WRITE_BOUNCED:
         return this.#bounced(slot, step, result);
       case STEP_FLUSH:
-        return this.#finish(slot, VIRTIO_BLK_S_OK);
+        return this.#finishDurable(slot);
       case STEP_FILL:
         return this.#filled(slot, result);
       default:
@@ -243,7 +251,15 @@ export class BlockRing implements UringConsumer, Disposable {
       this.#requests.step[slot] = STEP_FLUSH;
       return true;
     }
-    return this.#finish(slot, VIRTIO_BLK_S_OK);
+    return this.writethrough
+      ? this.#finishDurable(slot)
+      : this.#finish(slot, VIRTIO_BLK_S_OK);
+  }
+
+  /** Answers that what was written is on the medium; not where some is lost. */
+  #finishDurable(slot: number): boolean {
+    const isLost = this.#losses !== null && this.#losses.any;
+    return this.#finish(slot, isLost ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
   }
 
   /** Fewer bytes than wanted were moved: goes on behind them. */
@@ -329,7 +345,18 @@ export class BlockRing implements UringConsumer, Disposable {
       this.#aimFill(slot);
       return true;
     }
+    if (step === STEP_FLUSH && this.#losses !== null) this.#lose(failure);
     return this.#finish(slot, VIRTIO_BLK_S_IOERR);
+  }
+
+  #lose(failure: number): void {
+    this.#losses!.note();
+    const name = errnoName(failure);
+    log.warnOnce(
+      `The disk can't be flushed (${name}), so what was written may be lost, ` +
+        "and each flush fails from now on: check the medium, then start " +
+        "ringside again",
+    );
   }
 
   /**

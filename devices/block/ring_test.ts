@@ -18,6 +18,7 @@ import {
   type RingKind,
 } from "../../src/testing/mod.ts";
 import { type Engine, PENDING } from "./engine.ts";
+import { Losses } from "./losses.ts";
 import type { DiskLimits, Requests } from "./request.ts";
 import { BlockRing } from "./ring.ts";
 
@@ -100,12 +101,19 @@ class Bench implements Disposable {
     kind: RingKind,
     disk: Partial<DiskLimits> = {},
     queueSize = 64,
+    losses: Losses | null = null,
   ) {
     const limits = { ...DISK, ...disk };
     let ring: BlockRing | null = null;
     this.#fake = FakeDriver.over((services) => ({
       start: (queue) =>
-        ring = new BlockRing(queue, limits, services, () => this.engine),
+        ring = new BlockRing(
+          queue,
+          limits,
+          services,
+          () => this.engine,
+          losses,
+        ),
       drain: () => ring!.drain(),
       [Symbol.dispose]: () => ring![Symbol.dispose](),
     }), { kind, queueSize });
@@ -229,6 +237,40 @@ eachKind("errors of the medium are IOERR", (open) => {
     const slot = bench.post(FLUSH, 0, []);
     assertEquals(bench.done(), [[slot, 1]]);
   }
+});
+
+for (const kind of RING_KINDS) {
+  Deno.test(`after a flush that failed none succeeds, on no ring of the disk (${kind.name})`, () => {
+    const losses = new Losses();
+    using one = new Bench(kind, {}, 64, losses);
+    using other = new Bench(kind, {}, 64, new Losses(losses.memory));
+    const statusOf = (bench: Bench, type: number, answer: number) => {
+      bench.engine.answers = [answer];
+      const slot = bench.post(type, 0, type === FLUSH ? [] : [SECTOR]);
+      const done = bench.done();
+      assertEquals(done.map(([head]) => head), [slot]);
+      return done[0]![1];
+    };
+    // Neither says that anything was lost.
+    assertEquals(statusOf(one, OUT, -EIO), 1);
+    assertEquals(statusOf(one, IN, -EIO), 1);
+    assertEquals(statusOf(one, FLUSH, 0), 0);
+    assertEquals(statusOf(one, FLUSH, -EIO), 1);
+    for (const bench of [one, other]) {
+      assertEquals(statusOf(bench, FLUSH, 0), 1);
+      assertEquals(statusOf(bench, OUT, SECTOR), 0);
+      assertEquals(statusOf(bench, IN, SECTOR), 0);
+      bench.ring.writethrough = true;
+      assertEquals(statusOf(bench, OUT, SECTOR), 1);
+    }
+  });
+}
+
+eachKind("without a cache a flush that failed can be tried again", (open) => {
+  using bench = open();
+  bench.engine.answers = [-EIO, 0];
+  const slots = [bench.post(FLUSH, 0, []), bench.post(FLUSH, 0, [])];
+  assertEquals(bench.done(), [[slots[0]!, 1], [slots[1]!, 0]]);
 });
 
 eachKind("an error after a part was moved is IOERR", (open) => {

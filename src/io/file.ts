@@ -36,6 +36,7 @@ import {
   openError,
   sizeOf,
 } from "./file_open.ts";
+import { isLocal } from "./file_watch.ts";
 import type { IovecList } from "./iovec.ts";
 
 const TWO_32 = 0x1_0000_0000;
@@ -144,6 +145,27 @@ export class DiskFile implements Disposable {
     // With O_NONBLOCK io_uring answers EAGAIN where it should wait.
     check(libc.fcntl(fd.number, F_SETFL, flags & ~O_NONBLOCK), "fcntl");
     return new DiskFile(fd, path, status, readOnly, direct);
+  }
+
+  /**
+   * The same file, opened once more for writing. The kernel tells each open file
+   * of data that it could not write back, and tells it once: of two `dataSync`
+   * at the same time one does not hear of it. Null where it can't be opened, and
+   * on another host's file system, which may know each open file's writes only.
+   */
+  openAgain(): DiskFile | null {
+    if (this.readOnly || !isLocal(this.fd.number)) return null;
+    // The file that is open, whatever its path leads to by now.
+    const path = cString(`/proc/self/fd/${this.fd.number}`);
+    const number = libc.open(path, O_RDWR | O_CLOEXEC, 0);
+    if (number < 0) return null;
+    const fd = new Fd(number);
+    try {
+      return DiskFile.fromFd(fd, this.path);
+    } catch {
+      fd.close();
+      return null;
+    }
   }
 
   /** In bytes, as last looked at. */

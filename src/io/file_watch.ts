@@ -51,9 +51,7 @@ export class FileWatch implements Disposable {
    * doesn't tell: on another host's file system, or of too many files.
    */
   static tryOpen(file: number, reactor: Reactor): FileWatch | null {
-    const status = new Uint32Array(STATFS_SIZE / 4);
-    if (libc.fstatfs(file, status) < 0) return null;
-    if (!LOCAL.includes(status[0]!)) return null;
+    if (!isLocal(file)) return null;
     const number = libc.inotifyInit1(IN_NONBLOCK | IN_CLOEXEC);
     if (number < 0) return null;
     const watch = new FileWatch(new Fd(number), file, reactor);
@@ -82,4 +80,10 @@ export class FileWatch implements Disposable {
     this.#reactor.cancel(this.#fd.number);
     this.#fd.close();
   }
+}
+
+/** Whether `file` is open on a file system that this host alone has. */
+export function isLocal(file: number): boolean {
+  const status = new Uint32Array(STATFS_SIZE / 4);
+  return libc.fstatfs(file, status) === 0 && LOCAL.includes(status[0]!);
 }

@@ -1,0 +1,106 @@
+/**
+ * A medium on which not all that is written arrives: a loop device over a file
+ * system that has less room than the file on it pretends. The kernel says so
+ * when it writes its page cache back, and says so once.
+ */
+import { assertEquals } from "@std/assert";
+import { block } from "../../devices/block/mod.ts";
+import { SystemError } from "../../src/errors.ts";
+import { IoUring } from "../../src/io/io_uring.ts";
+import {
+  BLOCK_STATUS,
+  BlockDriver,
+  BlockError,
+  FakeDriver,
+} from "../../src/testing/mod.ts";
+import { requirement } from "../support/require.ts";
+
+const MIB = 1 << 20;
+const ROOM = 2 * MIB;
+
+const hasUring = requirement("io_uring", () => {
+  IoUring.open(8)[Symbol.dispose]();
+  return true;
+});
+
+function run(command: string, ...args: string[]): string | null {
+  try {
+    const done = new Deno.Command(command, { args }).outputSync();
+    return done.success ? new TextDecoder().decode(done.stdout).trim() : null;
+  } catch {
+    return null;
+  }
+}
+
+/** A block device of 16 MiB that has room for 2; null where there can't be one. */
+function thinDevice(): ({ path: string } & Disposable) | null {
+  using undo = new DisposableStack();
+  const directory = Deno.makeTempDirSync({ prefix: "ringside-loss-" });
+  undo.defer(() => Deno.removeSync(directory));
+  const options = `size=${ROOM}`;
+  if (run("mount", "-t", "tmpfs", "-o", options, "none", directory) === null) {
+    return null;
+  }
+  undo.defer(() => run("umount", directory));
+  const image = `${directory}/disk.img`;
+  Deno.writeFileSync(image, new Uint8Array());
+  Deno.truncateSync(image, 16 * MIB);
+  const path = run("losetup", "--find", "--show", image);
+  if (path === null) return null;
+  undo.defer(() => run("losetup", "--detach", path));
+  const all = undo.move();
+  return { path, [Symbol.dispose]: () => all.dispose() };
+}
+
+/** The status of a request. */
+function statusOf(request: Promise<unknown>): Promise<number> {
+  return request.then(() => BLOCK_STATUS.OK, (error) => {
+    if (error instanceof BlockError) return error.status;
+    throw error;
+  });
+}
+
+async function loseData(path: string, engine: string): Promise<void> {
+  const fake = await FakeDriver.open(block, {
+    "blk-file": path,
+    "io-engine": engine,
+  }, { uring: engine === "io_uring", queueCount: 3 });
+  try {
+    const disks = fake.rings.map((port) =>
+      new BlockDriver(fake.memory, port.ring, port, {})
+    );
+    const flushAll = () =>
+      Promise.all(
+        [...disks, ...disks].map((disk) => statusOf(disk.flush())),
+      );
+    const refused = new Array(6).fill(BLOCK_STATUS.IOERR);
+    assertEquals(await flushAll(), new Array(6).fill(BLOCK_STATUS.OK));
+    const data = new Uint8Array(2 * ROOM).fill(7);
+    await disks[0]!.write(0, data);
+    // All of them come after the write, so none may say that it is safe.
+    assertEquals(await flushAll(), refused);
+    assertEquals(await flushAll(), refused);
+    // What is there is still served.
+    assertEquals(await statusOf(disks[1]!.read(0, 4096)), BLOCK_STATUS.OK);
+  } finally {
+    await fake[Symbol.asyncDispose]().catch((error) => {
+      // It is said at the end, too.
+      if (!(error instanceof SystemError)) throw error;
+    });
+  }
+}
+
+for (const engine of ["sync", "io_uring"]) {
+  Deno.test({
+    name: `no flush of any ring succeeds once written data is lost (${engine})`,
+    ignore: engine === "io_uring" && !hasUring,
+    async fn() {
+      using device = thinDevice();
+      if (device === null) {
+        console.error("SKIPPED: loop devices and mounts need root");
+        return;
+      }
+      await loseData(device.path, engine);
+    },
+  });
+}
