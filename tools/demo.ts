@@ -4,7 +4,7 @@
  *
  * @module
  */
-import * as block from "../devices/block/protocol.ts";
+import { FEATURE_NAMES } from "../devices/block/protocol.ts";
 import { featureNames } from "../src/device/features.ts";
 import { BlockConnection } from "../src/testing/block_connection.ts";
 import { Prng } from "../src/testing/prng.ts";
@@ -13,15 +13,6 @@ const MIB = 1 << 20;
 const DISK_SIZE = 64 * MIB;
 const SPEED_MS = 1000;
 const CHUNK = 4096;
-
-/** The names of `features` of a disk. */
-function namesOf(features: bigint): string[] {
-  const names = Object.entries(block).flatMap(([name, value]) => {
-    const [, short] = /^VIRTIO_BLK_F_(.*)/.exec(name) ?? [];
-    return short !== undefined && features & (value as bigint) ? [short] : [];
-  });
-  return [...names, ...featureNames(features & ~0xffffffn)];
-}
 
 /** Starts the back-end and waits until it listens. */
 async function startBackEnd(
@@ -98,7 +89,9 @@ async function speed(disk: BlockConnection, depth: number): Promise<number> {
 async function drive(socket: string): Promise<void> {
   console.log("2. A front-end connects and negotiates");
   using disk = await BlockConnection.open(socket, { queueCount: 2 });
-  console.log(`   features: ${namesOf(disk.features).join(" ")}`);
+  console.log(
+    `   features: ${featureNames(disk.features, FEATURE_NAMES).join(" ")}`,
+  );
   console.log(`   capacity: ${disk.capacity * 512 / MIB} MiB`);
   console.log(`   serial:   ${await disk.driver.getId()}`);
   console.log("3. It writes, flushes, reads and compares");

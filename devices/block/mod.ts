@@ -50,6 +50,7 @@ import { log } from "../../src/log.ts";
 import { ImageClaim } from "./claim.ts";
 import { BlockConfig } from "./config.ts";
 import {
+  FEATURE_NAMES,
   ID_SIZE,
   SECTOR_SIZE,
   VIRTIO_BLK_F_BLK_SIZE,
@@ -153,6 +154,7 @@ export const block: DeviceDescriptor<typeof OPTIONS> = {
 /** An open disk. */
 class BlockDevice implements Device {
   readonly features: bigint;
+  readonly featureNames = FEATURE_NAMES;
   readonly queueCount: number;
   readonly queueSizeMax: number;
   readonly config: BlockConfig;

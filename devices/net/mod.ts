@@ -46,6 +46,7 @@ import { macOf, randomMac, rarpFrame } from "./ethernet.ts";
 import { modesOf } from "./modes.ts";
 import { fileHeader, statistics } from "./pcapng.ts";
 import {
+  FEATURE_NAMES,
   MTU_MAX,
   MTU_MIN,
   VIRTIO_ID_NET,
@@ -143,6 +144,7 @@ export const net: DeviceDescriptor<typeof OPTIONS> = {
 /** An open card. */
 class NetDevice implements Device {
   readonly features: bigint;
+  readonly featureNames = FEATURE_NAMES;
   readonly queueCount: number;
   readonly queueSizeMax: number;
   readonly config: NetConfig;

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { FeatureNames } from "../../src/device/features.ts";
 
 /** The device id, §5. */
 export const VIRTIO_ID_NET = 1;
@@ -45,6 +46,27 @@ export const VIRTIO_NET_F_GUEST_USO4 = 1n << 54n;
 export const VIRTIO_NET_F_GUEST_USO6 = 1n << 55n;
 /** The device takes runs of UDP datagrams that are to be cut. */
 export const VIRTIO_NET_F_HOST_USO = 1n << 56n;
+/** All of them by name. */
+export const FEATURE_NAMES: FeatureNames = {
+  CSUM: VIRTIO_NET_F_CSUM,
+  GUEST_CSUM: VIRTIO_NET_F_GUEST_CSUM,
+  MTU: VIRTIO_NET_F_MTU,
+  MAC: VIRTIO_NET_F_MAC,
+  GUEST_TSO4: VIRTIO_NET_F_GUEST_TSO4,
+  GUEST_TSO6: VIRTIO_NET_F_GUEST_TSO6,
+  GUEST_ECN: VIRTIO_NET_F_GUEST_ECN,
+  GUEST_UFO: VIRTIO_NET_F_GUEST_UFO,
+  HOST_TSO4: VIRTIO_NET_F_HOST_TSO4,
+  HOST_TSO6: VIRTIO_NET_F_HOST_TSO6,
+  HOST_ECN: VIRTIO_NET_F_HOST_ECN,
+  HOST_UFO: VIRTIO_NET_F_HOST_UFO,
+  MRG_RXBUF: VIRTIO_NET_F_MRG_RXBUF,
+  STATUS: VIRTIO_NET_F_STATUS,
+  MQ: VIRTIO_NET_F_MQ,
+  GUEST_USO4: VIRTIO_NET_F_GUEST_USO4,
+  GUEST_USO6: VIRTIO_NET_F_GUEST_USO6,
+  HOST_USO: VIRTIO_NET_F_HOST_USO,
+};
 
 /** The one bit of `status` in the configuration: the link is up. */
 export const VIRTIO_NET_S_LINK_UP = 1;

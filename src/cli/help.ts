@@ -86,7 +86,7 @@ export function serveHelp(): string {
     "",
     "Keys are the options of each device (ringside DEVICE --help) without the",
     'dashes, and the socket, data plane and threads of its server. "name" is',
-    'for the log. "log-level" and "control-path" stand beside "devices".',
+    'for the log and ctl. "log-level", "control-path" stand beside "devices".',
     "docs/ringside.schema.json describes it for editors.",
     "",
     "Exit codes:",

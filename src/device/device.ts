@@ -14,6 +14,7 @@ import type { GuestMemory } from "../memory/guest_memory.ts";
 import type { IoUring } from "../io/io_uring.ts";
 import type { Virtqueue } from "../virtqueue/virtqueue.ts";
 import type { ConfigSpace } from "./config_space.ts";
+import type { FeatureNames } from "./features.ts";
 import type { OptionSpecs, OptionValues } from "./options.ts";
 
 /** Something of a device that waits for a descriptor. */
@@ -112,6 +113,8 @@ export interface ResizeRequest {
 export interface Device {
   /** The device feature bits offered, without those of rings and transport. */
   readonly features: bigint;
+  /** How they are called in messages; by their numbers where not said. */
+  readonly featureNames?: FeatureNames;
   /** Protocol-level `num_queues`: rings, not pairs. */
   readonly queueCount: number;
   /** The largest ring that is accepted, a power of two up to 32768. */

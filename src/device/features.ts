@@ -55,25 +55,35 @@ const NAMES: readonly (readonly [bigint, string])[] = [
   [VIRTIO_F_RING_RESET, "RING_RESET"],
 ];
 
+/** Feature bits of a device by name, without the prefix that all share. */
+export type FeatureNames = Readonly<Record<string, bigint>>;
+
 /**
  * The bits of `features` by name, lowest first, for messages: ring and
- * transport bits as in the specification, all others as `bit N`.
+ * transport bits and those of `own` as in the specification, all others as
+ * `bit N`.
  *
  * @example Names, as far as there are any
  * ```ts
  * import { featureNames, VIRTIO_F_VERSION_1 } from "@ringside/ringside/device";
  * import { assertEquals } from "@std/assert";
  *
- * assertEquals(featureNames(VIRTIO_F_VERSION_1 | 1n), ["bit 0", "VERSION_1"]);
+ * const features = VIRTIO_F_VERSION_1 | 3n;
+ * const names = featureNames(features, { CSUM: 1n });
+ * assertEquals(names, ["CSUM", "bit 1", "VERSION_1"]);
  * ```
  */
-export function featureNames(features: bigint): string[] {
+export function featureNames(
+  features: bigint,
+  own: FeatureNames = {},
+): string[] {
+  const all = new Map(NAMES);
+  for (const [name, mask] of Object.entries(own)) all.set(mask, name);
   const names: string[] = [];
   for (let bit = 0n; bit < 64n; bit++) {
     const mask = 1n << bit;
     if ((features & mask) === 0n) continue;
-    const known = NAMES.find(([value]) => value === mask);
-    names.push(known === undefined ? `bit ${bit}` : known[1]);
+    names.push(all.get(mask) ?? `bit ${bit}`);
   }
   return names;
 }

@@ -12,4 +12,8 @@ Deno.test("features are named, others counted", () => {
     "NOTIFICATION_DATA",
     "bit 63",
   ]);
+  assertEquals(featureNames(3n | RING_FEATURES, { MINE: 2n }).slice(0, 2), [
+    "bit 0",
+    "MINE",
+  ]);
 });

@@ -189,7 +189,9 @@ export class Server {
     }));
     return {
       connected: session !== null,
-      features: features === null ? null : featureNames(features),
+      features: features === null
+        ? null
+        : featureNames(features, this.#device.featureNames),
       canResize: this.#device.resize !== undefined,
       rings,
     };

@@ -159,6 +159,7 @@ Deno.test("ctl tells what is served, to whom, and what the rings have done", asy
   const [{ connected, canResize, features, rings }, dice] = devices;
   assertEquals([connected, canResize, dice.canResize], [true, true, false]);
   assert(features.includes("VERSION_1"), String(features));
+  assert(features.includes("FLUSH"), String(features));
   assertEquals(rings.length, 2);
   const { calls, ...first } = rings[0];
   assertEquals(first, {
