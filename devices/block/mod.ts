@@ -64,6 +64,7 @@ import {
   VIRTIO_BLK_F_WRITE_ZEROES,
   VIRTIO_ID_BLOCK,
 } from "./protocol.ts";
+import { formatRemedy, imageFormat } from "./image_format.ts";
 import { Losses } from "./losses.ts";
 import { type BlockSeed, type BlockState, open } from "./queue.ts";
 import { decodeBlockState, encodeBlockState, type MovedDisk } from "./state.ts";
@@ -184,7 +185,14 @@ class BlockDevice implements Device {
     try {
       const blockSize = chooseBlockSize(options, file);
       const size = file?.size ?? options["blk-null"]!;
-      checkSize(file, size, blockSize);
+      const format = file === null ? "" : imageFormat(file);
+      checkSize(file, size, blockSize, format);
+      if (format !== "") {
+        log.warn(
+          `The guest gets ${file!.path} byte by byte: ` +
+            formatRemedy(file!, format),
+        );
+      }
       this.#blockSize = blockSize;
       this.usesUring = options["io-engine"] !== "sync";
       this.queueCount = options["num-queues"];
@@ -382,6 +390,7 @@ function checkSize(
   file: DiskFile | null,
   size: number,
   blockSize: number,
+  format: string,
 ): void {
   const name = file?.path ?? "--blk-null";
   if (size === 0) {
@@ -392,6 +401,8 @@ function checkSize(
   const next = size - rest + blockSize;
   const remedy = file === null
     ? `give --blk-null ${formatSize(next)}`
+    : format !== ""
+    ? formatRemedy(file, format)
     : sizeRemedy(file, String(next));
   throw new UsageError(
     `${name} has ${size} ${size === 1 ? "byte" : "bytes"}, wanted a multiple ` +

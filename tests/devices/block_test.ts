@@ -994,6 +994,8 @@ Deno.test("opening says what is wrong and what to do", async () => {
   Deno.writeFileSync(odd, new Uint8Array(1000));
   const single = `${dir}/a byte`;
   Deno.writeFileSync(single, new Uint8Array(1));
+  const foreign = `${dir}/disk.qcow2`;
+  Deno.writeFileSync(foreign, new Uint8Array([0x51, 0x46, 0x49, 0xfb, 0]));
   const cases: [GivenOptions, string][] = [
     [{}, "give --blk-file PATH or --blk-null SIZE"],
     [{ "blk-file": odd, "blk-null": SECTOR }, "leave one of them out"],
@@ -1011,6 +1013,7 @@ Deno.test("opening says what is wrong and what to do", async () => {
       "has 1 byte, wanted a multiple of the block size 512: " +
       `make it longer with truncate -s 512 '${single}'`,
     ],
+    [{ "blk-file": foreign }, `size 512: it looks like a qcow2 image`],
     [{ "blk-file": odd, "read-only": true }, "size 512: name another disk"],
     [{ "blk-file": empty, "read-only": true }, "is empty: name another disk"],
     [{ "blk-file": `${dir}/x`, "read-only": true }, "file, name another"],
