@@ -29,7 +29,7 @@ import type {
 import type { OptionSpecs, OptionValues } from "../../src/device/options.ts";
 import { UsageError } from "../../src/errors.ts";
 import { AppendFile } from "../../src/io/append_file.ts";
-import { log } from "../../src/log.ts";
+import { about, log } from "../../src/log.ts";
 import type { Host } from "./backend.ts";
 import { LoopbackHost } from "./backend_loopback.ts";
 import { SwitchHost } from "./backend_switch.ts";
@@ -257,8 +257,9 @@ class NetDevice implements Device {
 
   #report(lost: number): void {
     const total = (counter: number) => this.#counters.total(counter);
+    const who = about(this.#control?.name ?? "");
     log.info(
-      `net: the guest received ${total(RX_FRAMES)} frames and sent ` +
+      `${who}the guest received ${total(RX_FRAMES)} frames and sent ` +
         `${total(TX_FRAMES)}; dropped were ${total(RX_DROPPED) + lost} to it ` +
         `and ${total(TX_DROPPED)} from it`,
     );

@@ -95,6 +95,8 @@ export interface DataModule {
 
 /** What the house offers to the control side of a device. */
 export interface DeviceControl {
+  /** What the log calls the device, or "". */
+  readonly name: string;
   /** Sends `state` (structured-cloneable) to the data side on every thread; resolves once all have it. */
   update(state: unknown): Promise<void>;
   /** Tells the front-end that the configuration space changed, where it can be told. */

@@ -81,6 +81,7 @@ export class DeviceBackend implements Backend {
     if (device.saveState) this.saveState = () => device.saveState!();
     if (device.loadState) this.loadState = (state) => device.loadState!(state);
     device.attach?.({
+      name,
       update: async (state) => {
         await this.#send({ kind: "update", state });
       },

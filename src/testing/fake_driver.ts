@@ -176,6 +176,7 @@ export class FakeDriver implements Disposable, AsyncDisposable {
       throw error;
     }
     device.attach?.({
+      name: "",
       update: (state) => {
         fake.updates.push(state);
         fake.data.update?.(structuredClone(state));

@@ -96,7 +96,7 @@ for (const plane of ["inline", "worker"]) {
             assertStringIncludes(ringside.log, ringsOf(options));
             assertStringIncludes(
               ringside.log,
-              `the guest received ${sent} frames and sent ${sent}; ` +
+              `net: the guest received ${sent} frames and sent ${sent}; ` +
                 "dropped were 0 to it and 0 from it",
             );
           },
