@@ -168,6 +168,8 @@ class Parser {
       ? "the end of the file"
       : rest.startsWith("/*")
       ? "a comment that has no end"
+      : rest.startsWith('"')
+      ? "a quote"
       : `"${/^(?:[\w.-]{1,20}|[^])/u.exec(rest)![0]}"`;
     this.#complain(`There is ${found}, wanted ${wanted}`);
   }

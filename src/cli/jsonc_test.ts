@@ -80,7 +80,7 @@ Deno.test("what is no JSON is told with its place", () => {
     ["", "f:1:1: There is the end of the file, wanted a value"],
     ["{\n  a: 1\n}", 'f:2:3: There is "a", wanted a key in quotes, or "}"'],
     ['{"a" 1}', 'f:1:6: There is "1", wanted ":"'],
-    ['{"a":1 "b":2}', 'f:1:8: There is """, wanted "," or "}"'],
+    ['{"a":1 "b":2}', 'f:1:8: There is a quote, wanted "," or "}"'],
     ["[1\n2]", 'f:2:1: There is "2", wanted "," or "]"'],
     ["[,]", 'f:1:2: There is ",", wanted a value'],
     ["[1,,2]", 'f:1:4: There is ",", wanted a value'],
@@ -94,12 +94,12 @@ Deno.test("what is no JSON is told with its place", () => {
     ["'a'", 'f:1:1: There is "\'", wanted a value'],
     [
       '"a\nb"',
-      'f:1:1: There is """, wanted a string that ends in its line, with ' +
+      "f:1:1: There is a quote, wanted a string that ends in its line, with " +
       "JSON's escapes only",
     ],
     [
       '"\\x"',
-      'f:1:1: There is """, wanted a string that ends in its line, with ' +
+      "f:1:1: There is a quote, wanted a string that ends in its line, with " +
       "JSON's escapes only",
     ],
     ["[1, /* ]", "f:1:5: There is a comment that has no end, wanted a value"],
