@@ -180,7 +180,9 @@ export class BlockRing implements UringConsumer, Disposable {
     count: number,
   ): number {
     const requests = this.#requests;
-    const durable = this.writethrough;
+    // Of several such writes at once to the page cache another may hear of the
+    // error: only a flush hears for itself, see `DiskFile.openAgain`.
+    const durable = this.writethrough && this.#losses === null;
     if (!durable) requests.durable[slot] = 0;
     return this.#engine.write(requests, slot, list, first, count, durable);
   }

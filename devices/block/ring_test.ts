@@ -264,6 +264,17 @@ for (const kind of RING_KINDS) {
       assertEquals(statusOf(bench, OUT, SECTOR), 1);
     }
   });
+
+  Deno.test(`a durable write to a cache is one that is flushed (${kind.name})`, () => {
+    using bench = new Bench(kind, {}, 64, new Losses());
+    bench.ring.writethrough = true;
+    const slot = bench.post(OUT, 8, [SECTOR]);
+    assertEquals(bench.engine.asked, [
+      `write ${slot} 512 at 4096`,
+      `flush ${slot}`,
+    ]);
+    assertEquals(bench.done(), [[slot, 0]]);
+  });
 }
 
 eachKind("without a cache a flush that failed can be tried again", (open) => {
