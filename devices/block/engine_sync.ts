@@ -11,12 +11,12 @@ import type { Requests } from "./request.ts";
 export class SyncEngine implements Engine {
   readonly share = 4;
   readonly #file: DiskFile;
-  readonly #flushed: DiskFile;
+  readonly #flushes: Pick<DiskFile, "dataSync">;
 
-  /** Works on `file`, and flushes it by `flushed`; it owns neither. */
-  constructor(file: DiskFile, flushed: DiskFile = file) {
+  /** Works on `file`, and flushes it by `flushes`; it owns neither. */
+  constructor(file: DiskFile, flushes: Pick<DiskFile, "dataSync"> = file) {
     this.#file = file;
-    this.#flushed = flushed;
+    this.#flushes = flushes;
   }
 
   read(
@@ -42,7 +42,7 @@ export class SyncEngine implements Engine {
   }
 
   flush(_slot: number): number {
-    return this.#flushed.dataSync();
+    return this.#flushes.dataSync();
   }
 
   discard(_slot: number, offset: number, size: number): number {

@@ -13,7 +13,7 @@ import type { Engine } from "./engine.ts";
 import { NullEngine } from "./engine_null.ts";
 import { SyncEngine } from "./engine_sync.ts";
 import { UringEngine } from "./engine_uring.ts";
-import { CALLS } from "./flushes.ts";
+import { FlushFiles } from "./flush_files.ts";
 import { Losses } from "./losses.ts";
 import type { DiskLimits } from "./request.ts";
 import { BlockRing } from "./ring.ts";
@@ -59,8 +59,8 @@ class BlockRings implements DataDevice {
   readonly #file: DiskFile | null;
   /** What io_uring is given for the file, once one is asked for. */
   #registered: number | null = null;
-  /** The file as it is flushed by, so often as that may happen at once. */
-  readonly #flushed: DiskFile[] = [];
+  /** By ring index. */
+  readonly #flushFiles: FlushFiles[] = [];
   /** Of what is in the page cache; null where nothing is. */
   readonly #losses: Losses | null;
   /** By ring index, kept from one start to the next. */
@@ -86,16 +86,24 @@ class BlockRings implements DataDevice {
 
   start(queue: Virtqueue): void {
     const known = this.#rings[queue.index];
-    if (known !== undefined) return known.restart(queue);
+    if (known !== undefined) {
+      this.#flushFiles[queue.index]?.open();
+      return known.restart(queue);
+    }
     const ring = new BlockRing(
       queue,
       this.#disk,
       this.#services,
-      (consumer) => this.#openEngine(consumer),
+      (consumer) => this.#openEngine(queue.index, consumer),
       this.#losses,
     );
     ring.writethrough = this.#writethrough;
     this.#rings[queue.index] = ring;
+    this.#flushFiles[queue.index]?.open();
+  }
+
+  stop(queue: Virtqueue): void {
+    this.#flushFiles[queue.index]?.[Symbol.dispose]();
   }
 
   drain(queue: Virtqueue): void {
@@ -115,31 +123,21 @@ class BlockRings implements DataDevice {
     if (this.#registered !== null) {
       this.#services.uring?.unregisterFile(this.#registered);
     }
-    for (const file of this.#flushed) file[Symbol.dispose]();
+    this.#flushFiles.forEach((files) => files[Symbol.dispose]());
     this.#file?.[Symbol.dispose]();
   }
 
-  #openEngine(consumer: UringConsumer): Engine {
+  #openEngine(index: number, consumer: UringConsumer): Engine {
     const file = this.#file;
     if (file === null) return new NullEngine();
     const uring = this.#seed.engine === "sync" ? null : this.#services.uring;
-    if (uring === null) {
-      return new SyncEngine(file, this.#openFlushed() ?? file);
-    }
-    const registered = this.#registered ??= uring.registerFile(file.fd.number);
-    const flushFds = Array.from(
-      { length: CALLS },
-      () => this.#openFlushed()?.fd.number ?? registered,
-    );
-    return new UringEngine(uring, registered, flushFds, consumer);
-  }
-
-  /** Null where there is nothing in the page cache, or one file must do. */
-  #openFlushed(): DiskFile | null {
-    if (this.#losses === null) return null;
-    const file = this.#file!.openAgain();
-    if (file !== null) this.#flushed.push(file);
-    return file;
+    if (uring !== null) this.#registered ??= uring.registerFile(file.fd.number);
+    const fd = this.#registered ?? file.fd.number;
+    const flushes = new FlushFiles(file, fd, this.#losses !== null);
+    this.#flushFiles[index] = flushes;
+    return uring === null
+      ? new SyncEngine(file, flushes)
+      : new UringEngine(uring, fd, flushes.fds, consumer);
   }
 }
 
