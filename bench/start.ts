@@ -29,7 +29,8 @@ programs that have it in theirs.`;
 
 /** What is idle then has nothing more to load or to compile, milliseconds. */
 const SETTLE_MS = 500;
-const SETTLE_MANY_MS = 5_000;
+/** And those threads of Deno's pool have ended that had no work for ten seconds. */
+const SETTLE_MANY_MS = 13_000;
 /** How long it is watched for wake-ups, milliseconds. */
 const WATCH_MS = 3_000;
 /** The devices of a process with many. */
