@@ -1,16 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
-import { requirement } from "../../tests/support/require.ts";
+import { hasUring } from "../../tests/support/uring.ts";
 import { EINVAL } from "../../src/ffi/abi.ts";
 import { EventFd } from "../../src/io/event_fd.ts";
 import { IoUring } from "../../src/io/io_uring.ts";
 import { createMemfd } from "../../src/io/memfd.ts";
 import { Prng } from "../../src/testing/prng.ts";
 import { Flushes } from "./flushes.ts";
-
-const hasUring = requirement("io_uring", () => {
-  IoUring.open(8)[Symbol.dispose]();
-  return true;
-});
 
 /** Flushes of a file, and what became of them. */
 class Scene implements Disposable {

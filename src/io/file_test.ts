@@ -6,6 +6,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { openDescriptors } from "../../tests/support/descriptors.ts";
+import { loopDevice } from "../../tests/support/loop_device.ts";
 import { SystemError, UsageError } from "../errors.ts";
 import {
   EBADF,
@@ -213,22 +214,6 @@ Deno.test("what no disk is made of is refused, and leaks nothing", () => {
   assertEquals(openDescriptors(), before);
   listener.close();
 });
-
-/** A loop device over `path`, or null where the machine has none to give. */
-function loopDevice(path: string): ({ path: string } & Disposable) | null {
-  try {
-    const args = ["--find", "--show", path];
-    const found = new Deno.Command("losetup", { args }).outputSync();
-    if (!found.success) return null;
-    const device = new TextDecoder().decode(found.stdout).trim();
-    const detach = () => {
-      new Deno.Command("losetup", { args: ["--detach", device] }).outputSync();
-    };
-    return { path: device, [Symbol.dispose]: detach };
-  } catch {
-    return null;
-  }
-}
 
 Deno.test("a block device is read, written, discarded and zeroed", () => {
   using fixture = new Fixture(16 * MIB);

@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
-import { requirement } from "../../tests/support/require.ts";
+import { hasUring } from "../../tests/support/uring.ts";
 import { uncounted } from "../../tests/support/uncounted.ts";
-import { IoUring } from "./io_uring.ts";
 
 const OPERATIONS = 100_000;
 const MARK = "--- round ---";
@@ -160,11 +159,6 @@ hot(
     }
   }`,
 );
-
-const hasUring = requirement("io_uring", () => {
-  IoUring.open(8)[Symbol.dispose]();
-  return true;
-});
 
 for (const singleThread of [false, true]) {
   hot(

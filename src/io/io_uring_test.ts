@@ -6,7 +6,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { openDescriptors } from "../../tests/support/descriptors.ts";
-import { requirement } from "../../tests/support/require.ts";
+import { hasUring } from "../../tests/support/uring.ts";
 import { SystemError } from "../errors.ts";
 import {
   EBADF,
@@ -78,11 +78,6 @@ function finish(uring: IoUring, count: number): void {
     seen += uring.reap(count - seen);
   }
 }
-
-const hasUring = requirement("io_uring", () => {
-  IoUring.open(8)[Symbol.dispose]();
-  return true;
-});
 
 function test(name: string, run: (uring: IoUring) => void): void {
   for (const singleThread of [false, true]) {

@@ -4,15 +4,10 @@ import { DriverMemory } from "../testing/driver_memory.ts";
 import { SplitDriver } from "../testing/split_driver.ts";
 import { EventFd } from "../io/event_fd.ts";
 import { IoUring } from "../io/io_uring.ts";
-import { requirement } from "../../tests/support/require.ts";
+import { hasUring } from "../../tests/support/uring.ts";
 import type { Virtqueue } from "../virtqueue/virtqueue.ts";
 import { openVirtqueue } from "../virtqueue/open.ts";
 import { DataPlane } from "./data_plane.ts";
-
-const hasUring = requirement("io_uring", () => {
-  IoUring.open(8)[Symbol.dispose]();
-  return true;
-});
 
 /** A plane with one ring, whose device does as a test says. */
 class Stage implements Disposable {

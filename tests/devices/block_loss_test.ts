@@ -9,7 +9,6 @@ import { SystemError } from "../../src/errors.ts";
 import { Mapping } from "../../src/ffi/mapping.ts";
 import { VIRTIO_F_VERSION_1 } from "../../src/device/features.ts";
 import { DiskFile } from "../../src/io/file.ts";
-import { IoUring } from "../../src/io/io_uring.ts";
 import { IovecList } from "../../src/io/iovec.ts";
 import {
   BLOCK_STATUS,
@@ -17,7 +16,8 @@ import {
   BlockError,
   FakeDriver,
 } from "../../src/testing/mod.ts";
-import { requirement } from "../support/require.ts";
+import { loopDevice } from "../support/loop_device.ts";
+import { hasUring } from "../support/uring.ts";
 
 const MIB = 1 << 20;
 const ROOM = 2 * MIB;
@@ -25,17 +25,12 @@ const ROOM = 2 * MIB;
 const PIECE = 32 << 10;
 const AT_ONCE = 16;
 
-const hasUring = requirement("io_uring", () => {
-  IoUring.open(8)[Symbol.dispose]();
-  return true;
-});
-
-function run(command: string, ...args: string[]): string | null {
+/** Whether `command` is there and succeeds. */
+function succeeds(command: string, ...args: string[]): boolean {
   try {
-    const done = new Deno.Command(command, { args }).outputSync();
-    return done.success ? new TextDecoder().decode(done.stdout).trim() : null;
+    return new Deno.Command(command, { args }).outputSync().success;
   } catch {
-    return null;
+    return false;
   }
 }
 
@@ -44,19 +39,17 @@ function thinDevice(): ({ path: string } & Disposable) | null {
   using undo = new DisposableStack();
   const directory = Deno.makeTempDirSync({ prefix: "ringside-loss-" });
   undo.defer(() => Deno.removeSync(directory));
-  const options = `size=${ROOM}`;
-  if (run("mount", "-t", "tmpfs", "-o", options, "none", directory) === null) {
-    return null;
-  }
-  undo.defer(() => run("umount", directory));
+  const mount = ["-t", "tmpfs", "-o", `size=${ROOM}`, "none", directory];
+  if (!succeeds("mount", ...mount)) return null;
+  undo.defer(() => succeeds("umount", directory));
   const image = `${directory}/disk.img`;
   Deno.writeFileSync(image, new Uint8Array());
   Deno.truncateSync(image, 16 * MIB);
-  const path = run("losetup", "--find", "--show", image);
-  if (path === null) return null;
-  undo.defer(() => run("losetup", "--detach", path));
+  const device = loopDevice(image);
+  if (device === null) return null;
+  undo.use(device);
   const all = undo.move();
-  return { path, [Symbol.dispose]: () => all.dispose() };
+  return { path: device.path, [Symbol.dispose]: () => all.dispose() };
 }
 
 /** The status of a request. */

@@ -9,7 +9,6 @@ import {
 import { block } from "../../devices/block/mod.ts";
 import { SystemError, UsageError } from "../../src/errors.ts";
 import { libc } from "../../src/ffi/libc.ts";
-import { IoUring } from "../../src/io/io_uring.ts";
 import { VIRTIO_F_INDIRECT_DESC } from "../../src/device/features.ts";
 import {
   asSplit,
@@ -31,6 +30,7 @@ import {
   type RingKind,
 } from "../../src/testing/mod.ts";
 import { requirement } from "../support/require.ts";
+import { hasUring } from "../support/uring.ts";
 
 const { IN, OUT, FLUSH, GET_ID, DISCARD, WRITE_ZEROES } = BLOCK_REQUEST;
 const { OK, IOERR, UNSUPP } = BLOCK_STATUS;
@@ -40,11 +40,6 @@ const SECTOR = 512;
 const MIB = 1 << 20;
 const FLUSH_FEATURE = 1n << 9n;
 const WCE_FEATURE = 1n << 11n;
-
-const hasUring = requirement("io_uring", () => {
-  IoUring.open(8)[Symbol.dispose]();
-  return true;
-});
 
 /** An open disk, its driver and the file behind it. */
 interface Disk extends AsyncDisposable {

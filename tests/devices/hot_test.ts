@@ -1,13 +1,8 @@
-import { IoUring } from "../../src/io/io_uring.ts";
 import { hasProgram, requirement } from "../support/require.ts";
+import { hasUring } from "../support/uring.ts";
 import { assertQuiet, tracedCommand, traceRounds } from "./traced_rounds.ts";
 
 const canTrace = requirement("stdbuf", () => hasProgram("stdbuf"));
-const hasUring = requirement("io_uring", () => {
-  IoUring.open(8)[Symbol.dispose]();
-  return true;
-});
-
 /** What takes long on split rings only: the ring is not where the time goes. */
 const RUNS = [
   ["null", "./hot_run.ts", "split"],

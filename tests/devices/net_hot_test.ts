@@ -1,17 +1,12 @@
-import { IoUring } from "../../src/io/io_uring.ts";
 import { RING_KINDS } from "../../src/testing/mod.ts";
 import { canMakeNetns, Netns } from "../support/netns.ts";
 import { hasProgram, requirement } from "../support/require.ts";
+import { hasUring } from "../support/uring.ts";
 import { assertQuiet, tracedCommand, traceRounds } from "./traced_rounds.ts";
 
 const RUN = "./net_hot_run.ts";
 const canTrace = requirement("stdbuf", () => hasProgram("stdbuf"));
 const canMakeTap = requirement("network namespaces with tap", canMakeNetns);
-const hasUring = requirement("io_uring", () => {
-  IoUring.open(8)[Symbol.dispose]();
-  return true;
-});
-
 for (const { name: kind } of RING_KINDS) {
   Deno.test({
     name:

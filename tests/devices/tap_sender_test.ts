@@ -1,15 +1,10 @@
 import { RING_KINDS } from "../../src/testing/mod.ts";
-import { IoUring } from "../../src/io/io_uring.ts";
 import { canMakeNetns, Netns } from "../support/netns.ts";
 import { requirement } from "../support/require.ts";
+import { hasUring } from "../support/uring.ts";
 
 const RUN = new URL("./tap_sender_run.ts", import.meta.url).pathname;
 const canMakeTap = requirement("network namespaces with tap", canMakeNetns);
-const hasUring = requirement("io_uring", () => {
-  IoUring.open(8)[Symbol.dispose]();
-  return true;
-});
-
 for (const { name: kind } of RING_KINDS) {
   Deno.test({
     name: `bursts to a tap arrive whole and in order (${kind})`,
