@@ -86,19 +86,8 @@ class BlockRings implements DataDevice {
 
   start(queue: Virtqueue): void {
     const known = this.#rings[queue.index];
-    if (known !== undefined) {
-      this.#flushFiles[queue.index]?.open();
-      return known.restart(queue);
-    }
-    const ring = new BlockRing(
-      queue,
-      this.#disk,
-      this.#services,
-      (consumer) => this.#openEngine(queue.index, consumer),
-      this.#losses,
-    );
-    ring.writethrough = this.#writethrough;
-    this.#rings[queue.index] = ring;
+    if (known === undefined) this.#rings[queue.index] = this.#openRing(queue);
+    else known.restart(queue);
     this.#flushFiles[queue.index]?.open();
   }
 
@@ -125,6 +114,18 @@ class BlockRings implements DataDevice {
     }
     this.#flushFiles.forEach((files) => files[Symbol.dispose]());
     this.#file?.[Symbol.dispose]();
+  }
+
+  #openRing(queue: Virtqueue): BlockRing {
+    const ring = new BlockRing(
+      queue,
+      this.#disk,
+      this.#services,
+      (consumer) => this.#openEngine(queue.index, consumer),
+      this.#losses,
+    );
+    ring.writethrough = this.#writethrough;
+    return ring;
   }
 
   #openEngine(index: number, consumer: UringConsumer): Engine {
