@@ -9,7 +9,7 @@
  */
 import { callsOf } from "./account/calls.ts";
 import { perf, strace } from "./account/watch.ts";
-import { row } from "./figures.ts";
+import { headOf, row } from "./figures.ts";
 import { checkpoint } from "./interruption.ts";
 import { outputOf } from "./programs.ts";
 import { tool } from "./tool.ts";
@@ -45,8 +45,7 @@ type Run = (contender: Contender, watch: Watch | null) => Promise<Sample>;
 function printTimes(sample: Sample): void {
   const { requests, userSeconds, systemSeconds } = sample;
   const ns = (seconds: number) => (seconds / requests! * NS_PER_S).toFixed(0);
-  console.log(row(["a request", ""]));
-  console.log(row(["---", "---"]));
+  console.log(headOf(["a request", ""]));
   console.log(row(["ns, user", ns(userSeconds!)]));
   console.log(row(["ns, system", ns(systemSeconds!)]));
   console.log(row(["ns between two", ns(sample.seconds!)]));
@@ -56,8 +55,7 @@ function printTimes(sample: Sample): void {
 
 async function printCalls(run: Run, ours: Contender, file: string) {
   const { requests } = await run(ours, strace(file));
-  console.log(`\n${row(["system call", "a request"])}`);
-  console.log(row(["---", "---"]));
+  console.log(`\n${headOf(["system call", "a request"])}`);
   for (const [name, count] of callsOf(await Deno.readTextFile(file))) {
     const each = count / requests!;
     if (each < CALLS_MIN) break;

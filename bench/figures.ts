@@ -18,6 +18,11 @@ export function spread(values: readonly number[], digits = 0): string {
   return `${show(median(values))} (${low}-${high})`;
 }
 
+/** The head of a table, and the line below it. */
+export function headOf(cells: readonly string[]): string {
+  return `${row(cells)}\n${row(cells.map(() => "---"))}`;
+}
+
 /** A row of a table. */
 export function row(cells: readonly string[]): string {
   return `| ${cells.join(" | ")} |`;

@@ -22,16 +22,9 @@ export class Running implements AsyncDisposable {
 
   /** Starts program and arguments, which `signal` ends. */
   constructor(words: readonly string[], signal: Deno.Signal = "SIGTERM") {
-    const [program, ...args] = words;
     this.#signal = signal;
     // Its input stays open: a program with a prompt ends when that does.
-    this.#child = spawning(program!, () =>
-      new Deno.Command(program!, {
-        args,
-        stdin: "piped",
-        stdout: "null",
-        stderr: "null",
-      }).spawn());
+    this.#child = spawn(words, { stdin: "piped" });
     this.#end = this.#child.status.then(() => {
       this.#hasEnded = true;
     });
@@ -61,6 +54,12 @@ export function tell(child: Deno.ChildProcess, signal: Deno.Signal): void {
   }
 }
 
+/** Throws where a TAP interface in a namespace is not allowed. */
+export function needRoot(): void {
+  if (Deno.uid() === 0) return;
+  throw new Error("A TAP interface in a namespace takes root: become that");
+}
+
 /** Throws a MissingProgram where `program` is not to be found. */
 export function need(program: string): void {
   if (program.includes("/") || hasProgram(program)) return;
@@ -79,6 +78,20 @@ export async function outputOf(...words: string[]): Promise<string> {
   if (success) return text.decode(stdout);
   const why = text.decode(stderr).trim();
   throw new Error(why === "" ? `${program} failed` : why);
+}
+
+/**
+ * Starts program and arguments, with nothing to read and nobody to listen to it
+ * unless `streams` has something else. Throws a MissingProgram.
+ */
+export function spawn(
+  words: readonly string[],
+  streams: Pick<Deno.CommandOptions, "stdin" | "stdout" | "stderr"> = {},
+): Deno.ChildProcess {
+  const [program, ...args] = words;
+  const silent = { stdin: "null", stdout: "null", stderr: "null" } as const;
+  const command = new Deno.Command(program!, { args, ...silent, ...streams });
+  return spawning(program!, () => command.spawn());
 }
 
 /** What `start` makes; throws a MissingProgram where `program` is not there. */

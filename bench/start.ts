@@ -12,7 +12,7 @@ import {
   starters,
 } from "./start/contenders.ts";
 import { bundle } from "../tools/bundle.ts";
-import { median, row, spread } from "./figures.ts";
+import { headOf, median, row, spread } from "./figures.ts";
 import { checkpoint } from "./interruption.ts";
 import { named, whole } from "./peers/plan.ts";
 import { MissingProgram } from "./programs.ts";
@@ -137,7 +137,7 @@ async function printStarts(
   rounds: number,
 ): Promise<void> {
   const samples = await measure(contenders, rounds, SETTLE_MS, 0);
-  console.log(`${row(CELLS)}\n${row(CELLS.map(() => "---"))}`);
+  console.log(headOf(CELLS));
   for (const [i, { name }] of contenders.entries()) {
     const of = samples[i]!;
     if (of.length === 0) continue;
@@ -198,7 +198,7 @@ async function run(args: string[], directory: string): Promise<void> {
   if (starting.length > 0) await printStarts(starting, rounds);
   const crowds = many.filter(({ name }) => names.includes(name));
   if (crowds.length === 0) return;
-  console.log(`\n${row(MANY_CELLS)}\n${row(MANY_CELLS.map(() => "---"))}`);
+  console.log(`\n${headOf(MANY_CELLS)}`);
   for (const { of } of crowds) await printMany(of, Math.ceil(rounds / 3));
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Watch } from "../peers/measure.ts";
-import { spawning, tell } from "../programs.ts";
+import { spawn, tell } from "../programs.ts";
 
 /** How long a program may take to begin, milliseconds. */
 const BEGIN_MS = 10_000;
@@ -16,14 +16,8 @@ function beside(
   hasBegun: (pid: number) => boolean,
 ): Watch {
   return async (pid) => {
-    const [program, ...args] = command(pid);
-    const child = spawning(program!, () =>
-      new Deno.Command(program!, {
-        args,
-        stdin: "null",
-        stdout: "null",
-        stderr: "piped",
-      }).spawn());
+    const words = command(pid);
+    const child = spawn(words, { stderr: "piped" });
     let hasEnded = false;
     const said = child.stderr.text().then((text) => {
       hasEnded = true;
@@ -31,7 +25,7 @@ function beside(
     });
     for (let ms = 0; !hasBegun(pid) && ms < BEGIN_MS; ms += STEP_MS) {
       if (hasEnded) {
-        throw new Error(`${program} ended at once: ${await said}`);
+        throw new Error(`${words[0]} ended at once: ${await said}`);
       }
       await new Promise((resolve) => setTimeout(resolve, STEP_MS));
     }

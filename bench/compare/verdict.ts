@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { median, row, spread } from "../figures.ts";
+import { headOf, median, row, spread } from "../figures.ts";
 import type { Sample } from "../peers/measure.ts";
 import { FIGURES, NAMES } from "../peers/result.ts";
 
@@ -62,7 +62,7 @@ const WORDS: Readonly<Record<Apart, string>> = {
 /** The head of a table of {@linkcode verdictLines}. */
 export function verdictHead(before: string, after: string): string {
   const cells = ["back-end", "figure", before, after, "ratio", "difference"];
-  return [row(cells), row(cells.map(() => "---"))].join("\n");
+  return headOf(cells);
 }
 
 /** A line for each figure of one contender. */

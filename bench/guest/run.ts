@@ -9,12 +9,13 @@
  */
 import { prepareBoot } from "../../tests/vm/initramfs.ts";
 import { missingCardTools } from "../../tests/vm/serving.ts";
-import { median, row, spread } from "../figures.ts";
+import { headOf, median, row, spread } from "../figures.ts";
 import { checkpoint } from "../interruption.ts";
 import { remember } from "../peers/history.ts";
 import { machine } from "../peers/machine.ts";
 import { listOf, named, type Plan, PLAN_HELP, planOf } from "../peers/plan.ts";
 import { standingHead } from "../peers/result.ts";
+import { needRoot } from "../programs.ts";
 import { tool } from "../tool.ts";
 import { Rig, type Server } from "./rig.ts";
 import { type GuestSample, type GuestWork, measure, WORKS } from "./work.ts";
@@ -72,7 +73,7 @@ function table({ unit: [unit, digits] }: GuestWork, samples: Samples): string {
       spread(all.map(({ backEnd }) => backEnd), 2),
     ])
   );
-  return [row(head), row(head.map(() => "---")), ...lines].join("\n");
+  return [headOf(head), ...lines].join("\n");
 }
 
 /** Where we stand, if anything is wanted. */
@@ -121,9 +122,7 @@ async function main(): Promise<void> {
       `There is no ${names}: tests/vm/README.md has the packages`,
     );
   }
-  if (Deno.uid() !== 0) {
-    throw new Error("A TAP interface in a namespace takes root: become that");
-  }
+  needRoot();
   const boot = await prepareBoot("card");
   await using stack = new AsyncDisposableStack();
   const rigs: Rig[] = [];

@@ -36,10 +36,7 @@ export function planOf(args: string[], seconds = 1): Plan {
     boolean: ["dry", "list"],
     string: ["rounds", "seconds", "warm-up", "reports", "_"],
     default: { rounds: "5", seconds: `${seconds}`, "warm-up": "1" },
-    unknown: (arg, key) => {
-      if (key === undefined) return true;
-      throw new UsageError(`There is no option ${arg}: --help lists all`);
-    },
+    unknown: unknownOption,
   });
   if (options.reports === "") {
     throw new UsageError("--reports names no directory: --reports=DIRECTORY");
@@ -53,6 +50,12 @@ export function planOf(args: string[], seconds = 1): Plan {
     isList: options.list === true,
     words: options._.map(String),
   };
+}
+
+/** For parseArgs: words are welcome, an option that there is not is refused. */
+export function unknownOption(arg: string, key?: string): boolean {
+  if (key === undefined) return true;
+  throw new UsageError(`There is no option ${arg}: --help lists all`);
 }
 
 /** The number that `name` has in a command line, `least` or more. */

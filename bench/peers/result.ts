@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { median, row, spread } from "../figures.ts";
+import { headOf, median, row, spread } from "../figures.ts";
 import { isOurs } from "./contender.ts";
 import type { Sample } from "./measure.ts";
 import type { Bar, Figure, Work } from "./work.ts";
@@ -38,7 +38,7 @@ function middle(samples: readonly Sample[], figure: Figure): number {
 /** The head of a table. */
 export function head(): string {
   const cells = ["back-end", ...NAMES.map((name) => FIGURES[name][0])];
-  return [row(cells), row(cells.map(() => "---"))].join("\n");
+  return headOf(cells);
 }
 
 /** A line for each contender. */
@@ -92,7 +92,7 @@ export function standings({ work, samples }: Result): Standing[] {
 /** The head of a table of {@linkcode standingLines}. */
 export function standingHead(): string {
   const cells = ["work", "figure", "wanted", "is", ""];
-  return [row(cells), row(cells.map(() => "---"))].join("\n");
+  return headOf(cells);
 }
 
 /** A line for each bar. */

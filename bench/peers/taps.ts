@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { outputOf, Running } from "../programs.ts";
+import { needRoot, outputOf, Running } from "../programs.ts";
 import { type Contender, ringside, WORKERS } from "./contender.ts";
 import type { Sample } from "./measure.ts";
 
@@ -74,9 +74,7 @@ export class TapStage implements AsyncDisposable {
   /** Makes the namespace. Rejects where that is not allowed. */
   static async open(way: TapWay): Promise<TapStage> {
     const name = `rb-${crypto.randomUUID().slice(0, 8)}`;
-    if (Deno.uid() !== 0) {
-      throw new Error("A TAP interface in a namespace takes root: become that");
-    }
+    needRoot();
     await outputOf("ip", "netns", "add", name);
     return new TapStage(name, way);
   }

@@ -8,9 +8,9 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { UsageError } from "../../src/errors.ts";
 import { commitOf } from "../compare/revision.ts";
-import { median, row, spread } from "../figures.ts";
+import { headOf, median, row, spread } from "../figures.ts";
 import { checkpoint } from "../interruption.ts";
-import { whole } from "../peers/plan.ts";
+import { unknownOption, whole } from "../peers/plan.ts";
 import { tool } from "../tool.ts";
 import { checkOut, peer, ringsOf, withoutIommu } from "./contenders.ts";
 import type { Contender } from "./contenders.ts";
@@ -56,8 +56,7 @@ function cell(values: readonly number[] | undefined): string {
 
 function print(contenders: readonly Contender[], figures: Figures): void {
   const names = contenders.map(({ name }) => name);
-  console.log(row(["ns a chain", ...names]));
-  console.log(row(["---", ...names.map(() => "---")]));
+  console.log(headOf(["ns a chain", ...names]));
   for (const [shape, values] of figures) {
     console.log(row([shape, ...names.map((name) => cell(values.get(name)))]));
   }
@@ -75,10 +74,7 @@ function contestOf(args: string[]): Contest {
   const options = parseArgs(args, {
     boolean: ["without-iommu"],
     string: ["against", "_"],
-    unknown: (arg, key) => {
-      if (key === undefined) return true;
-      throw new UsageError(`There is no option ${arg}: --help lists all`);
-    },
+    unknown: unknownOption,
   });
   const [rounds = ROUNDS, milliseconds = MILLISECONDS, ...more] = options._;
   if (more.length > 0) {

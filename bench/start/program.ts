@@ -5,7 +5,7 @@
  * @module
  */
 import { UnixSocket } from "../../src/io/unix_socket.ts";
-import { spawning, tell } from "../programs.ts";
+import { spawn, tell } from "../programs.ts";
 
 /** How long a program may take to listen, in milliseconds. */
 const TIMEOUT_MS = 30_000;
@@ -33,14 +33,7 @@ export class Program implements AsyncDisposable {
 
   /** Starts program and arguments. */
   constructor(words: readonly string[]) {
-    const [program, ...args] = words;
-    this.#child = spawning(program!, () =>
-      new Deno.Command(program!, {
-        args,
-        stdin: "null",
-        stdout: "null",
-        stderr: "null",
-      }).spawn());
+    this.#child = spawn(words);
   }
 
   /** Blocks until all of `sockets` accept: milliseconds since the start. */
